@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What meshing, texturing and morphing need from a generator."""
+
+from typing import Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Field(Protocol):
+    """A head as density and colour in canonical space.
+
+    Attributes:
+        side: Edge of the axis-aligned cube around the origin that holds the head, canonical units.
+        level: The density at which the surface lies.
+    """
+
+    side: float
+    level: float
+
+    def density(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+        """Density after activation, per canonical unit, not negative; high inside."""
+        ...
+
+    def color(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        """sRGB colour in [0, 1]."""
+        ...

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The finished head, and the record that lets it be taken up again."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from backend.mesh import Mesh
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Slider:
+    """One named latent direction, as the artist sees it.
+
+    Args:
+        name: The shape key's name, such as ``Jaw width``.
+        group: ``Shape``, ``Expression`` or ``Person``.
+        minimum: Lowest safe value; the slider rests at 0.
+        maximum: Highest safe value.
+    """
+
+    name: str
+    group: str
+    minimum: float
+    maximum: float
+
+
+@dataclass(frozen=True)
+class MorphTarget:
+    """A slider's geometry: how far each vertex moves at slider value 1, world units."""
+
+    slider: Slider
+    offsets: Float[np.ndarray, "v 3"]
+
+
+@dataclass(frozen=True)
+class HeadRecord:
+    """All that is needed to resynthesize a head; stored as JSON in the GLB's node extras.
+
+    Args:
+        generator: ``id``, ``family``, ``licence`` and ``commercial_use`` ("yes", "no" or "unknown") of the model.
+        codes: Name to array: ``ws``, ``shape``, ``expression``, ``plane_offset``; what the generator's family has.
+        camera: ``cam2world`` and ``intrinsics`` of the portrait crop, nested lists.
+        portrait_jpeg: The square portrait crop that was inverted, as a JPEG file.
+        photo_sha256: Hash of the photo's file.
+        seed: The seed of the run.
+        settings: The settings of the run by name.
+        sliders: The sliders with their safe ranges.
+        slider_values: Values already baked into ``codes`` by earlier resynthesis, by slider name.
+    """
+
+    generator: dict[str, str]
+    codes: dict[str, np.ndarray]
+    camera: dict[str, list[list[float]]]
+    portrait_jpeg: bytes
+    photo_sha256: str
+    seed: int
+    settings: dict[str, object]
+    sliders: list[Slider]
+    slider_values: dict[str, float] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class Head:
+    """What one run delivers.
+
+    Args:
+        mesh: With normals, uv and canonical positions, in world units.
+        texture: Square sRGB picture for ``mesh.uv``.
+        morph_targets: One per slider.
+        record: For the GLB's extras.
+        metres_per_unit: World unit in metres, so that the GLB has real head size.
+        report: The JSON-ready content of ``--report``.
+    """
+
+    mesh: Mesh
+    texture: UInt8[np.ndarray, "t t 3"]
+    morph_targets: list[MorphTarget]
+    record: HeadRecord
+    metres_per_unit: float
+    report: dict[str, object]
