@@ -67,9 +67,7 @@ def project(
     return image[:, :2], depth
 
 
-def rays(
-    camera: Camera, size_px: int
-) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "size size 3"]]:
+def rays(camera: Camera, size_px: int) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "size size 3"]]:
     """Rays through the pixel centres of a square image.
 
     Returns:

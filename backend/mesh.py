@@ -27,9 +27,7 @@ class Mesh:
     canonical: Float[np.ndarray, "v 3"] | None = None
 
 
-def vertex_normals(
-    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
-) -> Float[np.ndarray, "v 3"]:
+def vertex_normals(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> Float[np.ndarray, "v 3"]:
     """Area-weighted unit vertex normals; a vertex without area gets +z."""
     corners = vertices[faces].astype(np.float64)
     area_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
