@@ -29,3 +29,41 @@ class Settings:
     faces: int = 30_000
     texture_px: int = 2048
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class BustCut:
+    """How the shoulders end: a column, open upwards, with a rounded foot.
+
+    Args:
+        half_width: From the axis to the column's sides, in cube sides, 0 to 0.5.
+        half_depth: From the axis to the column's front and back, in cube sides, 0 to 0.5.
+        depth_below: From the origin down to the foot, in cube sides, 0 to 0.5.
+        corner: Radius of the foot's edge, in cube sides, at most the smallest of the others.
+        rounding: Radius of the edge between skin and cut, in cube sides; fields with a signed distance only.
+    """
+
+    half_width: float = 0.485
+    half_depth: float = 0.485
+    depth_below: float = 0.485
+    corner: float = 0.3
+    rounding: float = 0.02
+
+
+@dataclass(frozen=True)
+class SurfaceConfig:
+    """How a field becomes a mesh.
+
+    Args:
+        resolution: Lattice nodes along an edge of the cube, rounded up to whole blocks, 17 to 513.
+        faces: The mesh has at most so many triangles.
+        smoothing_steps: Taubin steps against the stairs of marching cubes; 0 has none.
+        bust_cut: Where the shoulders end; None lets them end at the cube.
+        chunk: Points in one call of the field.
+    """
+
+    resolution: int = 161
+    faces: int = 30_000
+    smoothing_steps: int = 6
+    bust_cut: BustCut | None = BustCut()
+    chunk: int = 65_536

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What meshing, texturing and morphing need from a generator."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -24,4 +24,16 @@ class Field(Protocol):
 
     def color(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """sRGB colour in [0, 1]."""
+        ...
+
+
+@runtime_checkable
+class SignedDistanceField(Field, Protocol):
+    """A field whose density is made from a signed distance.
+
+    The distance runs straight through the surface where the density bends, so meshing interpolates it instead.
+    """
+
+    def signed_distance(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+        """Distance to the surface, canonical units, negative inside; exactly 0 where the density is ``level``."""
         ...
