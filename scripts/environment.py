@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SUPPORTED = ("3.11", "3.12", "3.13")
+SUPPORTED = ("3.11", "3.12", "3.13")  # The last one has to compile PyMCubes, which carries no wheel for it.
 IMPORTS = "torch numpy scipy skimage mcubes trimesh embreex xatlas fast_simplification safetensors PIL jaxtyping"
 SILENCE_S = 15.0
 
@@ -40,26 +40,28 @@ def child_environ(**extra: str) -> dict[str, str]:
 
 
 def find_python(versions: Sequence[str] = SUPPORTED) -> list[str]:
-    """Command of an installed Python of one of these versions, this one first.
+    """Command of an installed Python; this one if it will do, the last of the versions only for want of others.
 
     Raises:
         SetupError: There is none.
     """
-    for command in _python_commands(versions):
-        if _version_of(command) in versions:
-            return command
+    current = _version_of([sys.executable]) or ""
+    order = [current, *versions] if current in versions[:-1] else versions
+    for version in order:
+        for command in _python_commands(version):
+            if _version_of(command) == version:
+                return command
     raise SetupError(
         f"Protome needs Python {' or '.join(versions)}, and this is {sys.version.split()[0]}. "
         f"Install Python {versions[0]} and run the same command with it."
     )
 
 
-def _python_commands(versions: Sequence[str]) -> Iterator[list[str]]:
+def _python_commands(version: str) -> Iterator[list[str]]:
     yield [sys.executable]
-    for version in versions:
-        yield [f"python{version}"]
-        if os.name == "nt":
-            yield ["py", f"-{version}"]
+    yield [f"python{version}"]
+    if os.name == "nt":
+        yield ["py", f"-{version}"]
 
 
 def _version_of(command: list[str]) -> str | None:
