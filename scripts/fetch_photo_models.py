@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from backend.errors import ModelError
+from backend.folders import model_path, models_folder
 from backend.identity_network import read_dlib_weights
-from backend.models import model_path, models_folder, read_weights, write_weights
+from backend.models import read_weights, write_weights
 from backend.photo_network import graph_to_text
 from backend.tflite import read_graph
 

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results are written aside and moved to their places together, so that nothing half-written is ever seen."""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from backend.errors import OutputError, SettingsError
+
+Write = Callable[[Path], None]
+Stage = Callable[[Path, Write], None]
+
+
+def check_output(path: Path, suffixes: Collection[str]) -> None:
+    """Find out before minutes of work whether a result can be written.
+
+    Raises:
+        SettingsError: The suffix is not one of ``suffixes``.
+        OutputError: The folder does not exist or takes no files, or the path is a folder.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise SettingsError(f"{path.name} must end in {' or '.join(suffixes)}.")
+    try:
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder. Choose a file name in it.")
+        if not path.parent.is_dir():
+            raise OutputError(f"The folder {path.parent} does not exist. Create it or choose another one.")
+        _make_staging_folder(path.parent).rmdir()
+    except OSError as error:
+        raise _output_error(path, error) from error
+
+
+@contextmanager
+def staging(*, keep: Path | None = None) -> Iterator[Stage]:
+    """Collect results; if the block ends well they replace the files of the same names, else none does.
+
+    Yields:
+        A function that takes the result's path and a function that writes to the path it is given, which has the
+        same name in another folder. What else is written beside it moves along.
+
+    Args:
+        keep: A file that no result may replace, such as the photo.
+
+    Raises:
+        OutputError: Something cannot be written.
+    """
+    folders: list[tuple[Path, Path]] = []
+
+    def stage(path: Path, write: Write) -> None:
+        try:
+            folder = _make_staging_folder(path.parent)
+            folders.append((folder, path.parent))
+            write(folder / path.name)
+        except OSError as error:
+            raise _output_error(path, error) from error
+
+    try:
+        yield stage
+        moves = [(file, target / file.name) for folder, target in folders for file in sorted(folder.iterdir())]
+        _check_keeps(keep, [target for _, target in moves])
+        for file, target in moves:
+            _replace(file, target)
+    finally:
+        for folder, _ in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_leftovers(folders: Iterable[Path]) -> None:
+    """Remove what this process has staged in the folders, before it ends without ``staging`` ending."""
+    for folder in folders:
+        for leftover in folder.glob(f"{_staging_prefix()}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _staging_prefix() -> str:
+    return f".protome-{os.getpid()}-"
+
+
+def _make_staging_folder(parent: Path) -> Path:
+    return Path(tempfile.mkdtemp(prefix=_staging_prefix(), dir=parent))
+
+
+def _check_keeps(keep: Path | None, targets: list[Path]) -> None:
+    for target in targets:
+        if keep is not None and target.exists() and target.samefile(keep):
+            raise OutputError(f"The result would replace the photo {keep.name}. Choose another name or folder for it.")
+
+
+def _replace(file: Path, target: Path) -> None:
+    try:
+        file.replace(target)
+    except OSError as error:
+        raise _output_error(target, error) from error
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(f"{path} cannot be written: the disk is full. Free some space or choose another one.")
+    return OutputError(f"{path} cannot be written: {error.strerror or error}. Choose another place.")
