@@ -67,3 +67,18 @@ class SurfaceConfig:
     smoothing_steps: int = 6
     bust_cut: BustCut | None = BustCut()
     chunk: int = 65_536
+
+
+@dataclass(frozen=True)
+class TextureConfig:
+    """How a texture is baked.
+
+    Args:
+        size_px: Side of the texture, 16 to 8192.
+        field_px: Side of the texture at which the generator's colours are asked; larger ones are enlarged from it.
+        margin_px: How far each chart grows over its border.
+    """
+
+    size_px: int = 2048
+    field_px: int = 1024
+    margin_px: int = 12
