@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+import base64
+import json
+import zlib
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from backend.errors import RecordError
+from backend.head import SCHEMA, HeadRecord, Slider
+from backend.record import record_from_json, record_to_json
+
+
+def example_record() -> HeadRecord:
+    random = np.random.default_rng(0)
+    return HeadRecord(
+        generator={"id": "starter-1", "family": "starter", "licence": "Apache-2.0", "commercial_use": "yes"},
+        codes={
+            "ws": random.normal(size=(1, 10, 32)).astype(np.float32),
+            "shape": random.normal(size=120),
+            "plane_offset": random.normal(size=(1, 3, 4, 8, 8)).astype(np.float16).astype(np.float32),
+            "parts": np.arange(6, dtype=np.int64).reshape(2, 3),
+            "empty": np.zeros((0, 3), dtype=np.float32),
+            "scalar": np.array(3.5, dtype=np.float32),
+        },
+        camera={"cam2world": np.eye(4).tolist(), "intrinsics": [[4.2, 0.0, 0.5], [0.0, 4.2, 0.5], [0.0, 0.0, 1.0]]},
+        portrait_jpeg=bytes(range(256)),
+        photo_sha256="0" * 64,
+        seed=7,
+        settings={"quality": "balanced", "faces": 30_000, "face": None},
+        sliders=[Slider("Jaw width", "Shape", -2.0, 2.0), Slider("Lächeln", "Expression", 0.0, 1.0)],
+        slider_values={"Jaw width": 0.1},
+    )
+
+
+def changed(**changes) -> str:
+    content = json.loads(record_to_json(example_record()))
+    content.update(changes)
+    return json.dumps(content)
+
+
+def test_a_record_comes_back_exactly():
+    record = example_record()
+    back = record_from_json(record_to_json(record))
+    for field in fields(HeadRecord):
+        if field.name != "codes":
+            assert getattr(back, field.name) == getattr(record, field.name), field.name
+    assert back.codes.keys() == record.codes.keys()
+    for name, array in record.codes.items():
+        np.testing.assert_array_equal(back.codes[name], array)
+        assert back.codes[name].shape == array.shape
+
+
+def test_only_the_plane_offset_is_stored_in_half_precision():
+    record = example_record()
+    stored = {name: array["dtype"] for name, array in json.loads(record_to_json(record))["codes"].items()}
+    assert stored["plane_offset"] == "float16"
+    assert stored["ws"] == "float32"
+    assert stored["shape"] == "float64"
+
+
+def test_writing_a_read_record_gives_the_same_text():
+    text = record_to_json(example_record())
+    assert record_to_json(record_from_json(text)) == text
+
+
+def test_the_text_is_ascii():
+    assert record_to_json(example_record()).isascii()
+
+
+def test_arrays_come_back_writable():
+    record_from_json(record_to_json(example_record())).codes["ws"][0] = 0
+
+
+@pytest.mark.parametrize("array", [np.array([np.nan]), np.array([1 + 2j]), np.array(["a"])])
+def test_what_cannot_be_stored_is_refused(array):
+    with pytest.raises((ValueError, TypeError)):
+        record_to_json(replace(example_record(), codes={"ws": array}))
+
+
+def test_a_plane_offset_too_large_for_half_precision_is_refused():
+    with pytest.raises(ValueError, match="too large"):
+        record_to_json(replace(example_record(), codes={"plane_offset": np.array([1e6], dtype=np.float32)}))
+
+
+def test_a_later_schema_says_to_update():
+    with pytest.raises(RecordError, match="Update Protome") as caught:
+        record_from_json(changed(schema=SCHEMA + 1))
+    assert caught.value.code == "record_newer"
+
+
+ARRAY = {"dtype": "float32", "shape": [2], "data": "eJxjYGiwBwAB/wD/"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "[]",
+        "7",
+        "{}",
+        "[" * 100_000,
+        record_to_json(example_record())[:-40],
+        changed(schema="1"),
+        changed(schema=True),
+        changed(schema=0),
+        changed(generator=[]),
+        changed(generator={"id": 3}),
+        changed(codes={"ws": ARRAY}),
+        changed(codes={"ws": ARRAY | {"dtype": "object"}}),
+        changed(codes={"ws": ARRAY | {"dtype": ["float32"]}}),
+        changed(codes={"ws": ARRAY | {"shape": [-1, -2]}}),
+        changed(codes={"ws": ARRAY | {"shape": [1 << 40]}}),
+        changed(codes={"ws": ARRAY | {"data": "!"}}),
+        changed(codes={"ws": ARRAY | {"data": "äöü"}}),
+        changed(camera={"cam2world": [[1.0]], "intrinsics": []}),
+        changed(camera={}),
+        changed(portrait_jpeg=None),
+        changed(seed=1.5),
+        changed(slider_values={"Jaw": 10**400}),
+        changed(sliders=[{"name": "Jaw", "group": "Shape", "minimum": 1, "maximum": -1}]),
+        changed(sliders=[{"name": "Jaw"}]),
+        changed(slider_values={"Jaw": "wide"}),
+        changed(slider_values={"Jaw": float("nan")}),
+    ],
+)
+def test_damaged_text_is_a_record_error(text):
+    with pytest.raises(RecordError, match="damaged") as caught:
+        record_from_json(text)
+    assert caught.value.code == "record_damaged"
+
+
+def test_an_array_that_inflates_beyond_its_shape_is_refused_without_inflating_it():
+    bomb = base64.b64encode(zlib.compress(bytes(50_000_000))).decode()
+    with pytest.raises(RecordError):
+        record_from_json(changed(codes={"ws": {"dtype": "uint8", "shape": [10], "data": bomb}}))
