@@ -87,7 +87,8 @@ def make_environment(
 ) -> Path:
     """Make or repair a virtual environment and install requirement files into it.
 
-    A half-made environment is taken up where it stopped, a broken one is made again.
+    A half-made environment is taken up where it stopped, a broken one is made again. Call ``mark_ready`` when
+    all other set-up is done too.
 
     Args:
         folder: Where it goes; empty, missing or an environment.
@@ -112,9 +113,17 @@ def make_environment(
         _install(folder, requirements, say)
         if not _imports(folder, imports):
             raise SetupError(f"The packages were installed but do not load: {_import_failure(folder, imports)}")
-    for path in requirements:
-        _write_marker(folder, path)
     return environment_python(folder)
+
+
+def mark_ready(folder: Path, requirements: Sequence[Path]) -> None:
+    """Note that the set-up is finished; the last thing it does."""
+    for path in requirements:
+        marker = _marker(folder, path)
+        for old in folder.glob(f"protome-{path.stem}-{'?' * 16}"):
+            if old != marker:
+                old.unlink()
+        marker.touch()
 
 
 def _marker(folder: Path, requirements: Path) -> Path:
@@ -122,20 +131,12 @@ def _marker(folder: Path, requirements: Path) -> Path:
     return folder / f"protome-{requirements.stem}-{digest[:16]}"
 
 
-def _write_marker(folder: Path, requirements: Path) -> None:
-    marker = _marker(folder, requirements)
-    for old in folder.glob(f"protome-{requirements.stem}-{'?' * 16}"):
-        if old != marker:
-            old.unlink()
-    marker.touch()
-
-
 def _starts(folder: Path) -> bool:
     python = environment_python(folder)
     if not (python.is_file() and (folder / "pyvenv.cfg").is_file()):
         return False
     try:
-        return subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode == 0
+        return subprocess.run([python, "-I", "-c", "import pip"], capture_output=True).returncode == 0
     except OSError:
         return False
 
@@ -181,28 +182,31 @@ def _lines(command: list[str], say: Say) -> Iterator[str]:
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=child_environ()
     )
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    threading.Thread(target=_read_lines, args=(process, lines), daemon=True).start()
+    reader = threading.Thread(target=_read_lines, args=(process, lines), daemon=True)
+    reader.start()
     start = time.monotonic()
     try:
-        while True:
-            try:
-                line = lines.get(timeout=SILENCE_S)
-            except queue.Empty:
-                say(-1.0, f"Still working, {time.monotonic() - start:.0f} s")
-                continue
-            if line is None:
-                break
-            yield line.rstrip()
+        while (line := _next_line(lines, say, start)) is not None:
+            yield line
     finally:
         if process.poll() is None:
             process.terminate()
-    yield str(process.wait())
+        reader.join()
+    yield str(process.returncode)
+
+
+def _next_line(lines: "queue.SimpleQueue[str | None]", say: Say, start: float) -> str | None:
+    while True:
+        try:
+            return lines.get(timeout=SILENCE_S)
+        except queue.Empty:
+            say(-1.0, f"Still working, {time.monotonic() - start:.0f} s")
 
 
 def _read_lines(process: "subprocess.Popen[str]", lines: "queue.SimpleQueue[str | None]") -> None:
-    for line in process.stdout or ():
-        lines.put(line)
-    process.wait()
+    with process:
+        for line in process.stdout or ():
+            lines.put(line.rstrip())
     lines.put(None)
 
 
@@ -217,7 +221,9 @@ def _readable(line: str) -> str | None:
 
 
 def _install_failure(log: str, folder: Path) -> str:
-    if re.search(r"NewConnectionError|NameResolutionError|ConnectTimeout|ProxyError|name resolution", log):
+    if re.search(
+        r"NewConnectionError|NameResolutionError|ConnectTimeout|ProxyError|name resolution|new connection", log
+    ):
         return (
             "The package index cannot be reached. Check the network, or the proxy in HTTPS_PROXY, "
             "and run the same command again: it goes on where it stopped."

@@ -19,7 +19,17 @@ import subprocess
 from pathlib import Path
 from typing import TextIO
 
-from environment import IMPORTS, ROOT, Say, SetupError, child_environ, environment_python, is_ready, make_environment
+from environment import (
+    IMPORTS,
+    ROOT,
+    Say,
+    SetupError,
+    child_environ,
+    environment_python,
+    is_ready,
+    make_environment,
+    mark_ready,
+)
 
 REQUIREMENTS = [ROOT / "requirements.txt"]
 USAGE = """\
@@ -65,6 +75,7 @@ def set_up(folder: Path, say: Say) -> None:
     python = make_environment(folder, REQUIREMENTS, say, imports=IMPORTS)
     say(0.92, "Fetching the face detection models")
     fetch_photo_models(python)
+    mark_ready(folder, REQUIREMENTS)
     say(1.0, "Protome is ready")
 
 

@@ -12,7 +12,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from environment import IMPORTS, ROOT, Say, SetupError, child_environ, environment_python, is_ready, make_environment
+from environment import (
+    IMPORTS,
+    ROOT,
+    Say,
+    SetupError,
+    child_environ,
+    environment_python,
+    is_ready,
+    make_environment,
+    mark_ready,
+)
 from protome import fetch_photo_models, say_to
 
 ENVIRONMENT = ROOT / ".venv"
@@ -72,9 +82,11 @@ def set_up(say: Say) -> None:
     if not is_ready(ENVIRONMENT, requirements):
         make_environment(ENVIRONMENT, requirements, say, imports=IMPORTS + " pytest beartype")
     fetch_photo_models(environment_python(ENVIRONMENT))
+    mark_ready(ENVIRONMENT, requirements)
     blender_requirements = [ROOT / "requirements-blender.txt"]
     if not is_ready(BLENDER_ENVIRONMENT, blender_requirements):
         make_environment(BLENDER_ENVIRONMENT, blender_requirements, say, imports="pytest", versions=BLENDER_PYTHONS)
+        mark_ready(BLENDER_ENVIRONMENT, blender_requirements)
     fetch_validator(say)
     say(1.0, "The environments are ready")
 
