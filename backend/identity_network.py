@@ -11,9 +11,9 @@ import re
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from backend.errors import ModelError
 
@@ -48,10 +48,10 @@ class ResidualBlock(nn.Module):
         self.stride = stride
 
     def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
-        changed = self.second(F.relu(self.first(image)))
-        kept = F.avg_pool2d(image, 2, 2) if self.stride == 2 else image
+        changed = self.second(functional.relu(self.first(image)))
+        kept = functional.avg_pool2d(image, 2, 2) if self.stride == 2 else image
         shape = [max(pair) for pair in zip(changed.shape[1:], kept.shape[1:], strict=True)]
-        return F.relu(_fill_up(changed, shape) + _fill_up(kept, shape))
+        return functional.relu(_fill_up(changed, shape) + _fill_up(kept, shape))
 
 
 class IdentityNetwork(nn.Module):
@@ -69,8 +69,8 @@ class IdentityNetwork(nn.Module):
 
     def forward(self, chip: Float[Tensor, "b 3 150 150"]) -> Float[Tensor, "b 128"]:
         """Descriptors of sRGB chips in 0 to 255."""
-        features = F.relu(self.stem((chip - self.mean) / 256))
-        features = F.max_pool2d(features, 3, 2)
+        features = functional.relu(self.stem((chip - self.mean) / 256))
+        features = functional.max_pool2d(features, 3, 2)
         for block in self.blocks:
             features = block(features)
         return self.final(features.mean((2, 3)))
@@ -78,7 +78,7 @@ class IdentityNetwork(nn.Module):
 
 def _fill_up(image: Tensor, shape: list[int]) -> Tensor:
     channels, rows, columns = (wanted - has for wanted, has in zip(shape, image.shape[1:], strict=True))
-    return F.pad(image, (0, columns, 0, rows, 0, channels))
+    return functional.pad(image, (0, columns, 0, rows, 0, channels))
 
 
 def read_dlib_weights(data: bytes) -> dict[str, Tensor]:

@@ -3,12 +3,16 @@
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
+from backend.errors import ModelError
+from backend.models import model_path, read_weights
 from backend.tflite import Graph, Operation
 
 
@@ -45,6 +49,23 @@ class PhotoNetwork(nn.Module):
         return [operation.options["subset_idxs"] for operation in matrices]
 
 
+def load_network(name: str) -> PhotoNetwork:
+    """A downloaded photo network; read once per process.
+
+    Raises:
+        ModelError: Its file is missing, damaged or holds something else.
+    """
+    return _load_network(model_path(name))
+
+
+@lru_cache(maxsize=8)
+def _load_network(path: Path) -> PhotoNetwork:
+    weights, metadata = read_weights(path)
+    if "graph" not in metadata:
+        raise ModelError(f"{path} is not a photo network. Run scripts/fetch_photo_models.py again.")
+    return PhotoNetwork(metadata["graph"], weights).eval().requires_grad_(False)
+
+
 def graph_to_text(graph: Graph) -> str:
     """The graph without its weights, as JSON."""
     operations = [vars(operation) for operation in graph.operations]
@@ -57,7 +78,7 @@ def _pad_same(image: Tensor, size: int, stride: int) -> Tensor:
     for length in (image.shape[3], image.shape[2]):
         total = max((-(-length // stride) - 1) * stride + size - length, 0)
         amounts += [total // 2, total - total // 2]
-    return F.pad(image, amounts)
+    return functional.pad(image, amounts)
 
 
 def _convolve(operation: Operation, image: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -65,19 +86,19 @@ def _convolve(operation: Operation, image: Tensor, weight: Tensor, bias: Tensor)
     if operation.options["same"]:
         image = _pad_same(image, weight.shape[2], stride)
     groups = image.shape[1] if operation.kind == "convolve_depthwise" else 1
-    return F.conv2d(image, weight, bias, stride=stride, groups=groups)
+    return functional.conv2d(image, weight, bias, stride=stride, groups=groups)
 
 
 def _convolve_transposed(operation: Operation, image: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return F.conv_transpose2d(image, weight, bias, stride=operation.options["stride"])
+    return functional.conv_transpose2d(image, weight, bias, stride=operation.options["stride"])
 
 
 def _max_pool(operation: Operation, image: Tensor) -> Tensor:
-    return F.max_pool2d(image, operation.options["size"], operation.options["stride"])
+    return functional.max_pool2d(image, operation.options["size"], operation.options["stride"])
 
 
 def _average_pool(operation: Operation, image: Tensor) -> Tensor:
-    return F.avg_pool2d(image, operation.options["size"], operation.options["stride"])
+    return functional.avg_pool2d(image, operation.options["size"], operation.options["stride"])
 
 
 def _reshape(operation: Operation, values: Tensor) -> Tensor:
@@ -88,14 +109,14 @@ def _reshape(operation: Operation, values: Tensor) -> Tensor:
 
 
 def _resize_bilinear(operation: Operation, image: Tensor) -> Tensor:
-    return F.interpolate(image, size=operation.options["size"], mode="bilinear", align_corners=False)
+    return functional.interpolate(image, size=operation.options["size"], mode="bilinear", align_corners=False)
 
 
 def _landmarks_to_matrix(operation: Operation, landmarks: Tensor) -> Tensor:
     """Affine map from an attention branch's grid to the feature grid: an upright box around some landmarks."""
     options = operation.options
     axis = landmarks[:, options["right_rotation_idx"], :2] - landmarks[:, options["left_rotation_idx"], :2]
-    along = F.normalize(axis, dim=1)
+    along = functional.normalize(axis, dim=1)
     across = torch.stack([-along[:, 1], along[:, 0]], dim=1)
     box_axes = torch.stack([along, across], dim=2)
     upright = landmarks[:, options["subset_idxs"], :2] @ box_axes
@@ -119,7 +140,7 @@ def _warp_tensor(operation: Operation, features: Tensor, matrix: Tensor) -> Tens
     size = torch.tensor([features.shape[3], features.shape[2]]).to(features)
     is_inside = ((places >= 0.5) & (places <= size - 0.5)).all(-1).reshape(-1, 1, rows, columns)
     normalized = (2 * places / size - 1).reshape(-1, rows, columns, 2)
-    sampled = F.grid_sample(features, normalized, mode="bilinear", padding_mode="border", align_corners=False)
+    sampled = functional.grid_sample(features, normalized, mode="bilinear", padding_mode="border", align_corners=False)
     return sampled * is_inside
 
 
@@ -134,13 +155,13 @@ _RUN: dict[str, Callable[..., Tensor]] = {
     "convolve": _convolve,
     "convolve_depthwise": _convolve,
     "convolve_transposed": _convolve_transposed,
-    "hard_swish": lambda operation, values: F.hardswish(values),
+    "hard_swish": lambda operation, values: functional.hardswish(values),
     "landmarks_to_matrix": _landmarks_to_matrix,
     "max_pool": _max_pool,
     "multiply": lambda operation, left, right: left * right,
-    "pad": lambda operation, values: F.pad(values, operation.options["amounts"]),
-    "prelu": lambda operation, values, slope: F.prelu(values, slope),
-    "relu": lambda operation, values: F.relu(values),
+    "pad": lambda operation, values: functional.pad(values, operation.options["amounts"]),
+    "prelu": lambda operation, values, slope: functional.prelu(values, slope),
+    "relu": lambda operation, values: functional.relu(values),
     "reshape": _reshape,
     "resize_bilinear": _resize_bilinear,
     "sigmoid": lambda operation, values: torch.sigmoid(values),
