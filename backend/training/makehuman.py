@@ -213,6 +213,7 @@ class MakeHuman:
         """A morph target by its path below ``targets``, without suffix."""
         return load_target(self.targets_folder / f"{name}.target.gz")
 
+    @cached_property
     def eyes(self) -> Proxy:
         """The low-poly eyeballs."""
         return load_proxy(self.folder / "makehuman" / "eyes" / "low-poly" / "low-poly.mhclo")

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The template head: a canonical surface, linear shape and expression bases, and how they carry the space around it.
+
+Canonical space is the mean head with slightly parted lips. A code ``(shape, expression)`` moves each template vertex
+linearly; a point of the field follows the template triangle it lies on, or, off the surface, the template vertices
+around it. The forward map is therefore linear in the codes, so that morph targets are exact.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Float, Int
+from scipy.ndimage import map_coordinates
+from scipy.spatial import cKDTree
+
+# Nearer to the skin than the first distance a point follows its triangle, beyond the second the vertices around it.
+ON_SURFACE_M = (0.003, 0.012)
+NEIGHBOURS = 24
+LATTICE_NODES = 48
+INVERSE_STEPS = 8
+
+
+@dataclass(frozen=True)
+class Template:
+    """Closed-form part of the starter generator.
+
+    Args:
+        vertices: Canonical positions, metres.
+        faces: Triangles, counter-clockwise from outside.
+        mirror: The vertex across x = 0.
+        neutral: From canonical to the mean head with closed lips.
+        shape: Offsets per standard deviation of each shape code.
+        expression: Offsets at value 1 of each expression.
+        expression_names: ARKit names.
+        landmark_faces: Template triangle of each face-mesh landmark.
+        landmark_weights: Barycentric weights there.
+        landmark_noise: Standard deviation of each landmark's position, metres.
+    """
+
+    vertices: Float[np.ndarray, "n 3"]
+    faces: Int[np.ndarray, "f 3"]
+    mirror: Int[np.ndarray, "n"]
+    neutral: Float[np.ndarray, "n 3"]
+    shape: Float[np.ndarray, "k n 3"]
+    expression: Float[np.ndarray, "e n 3"]
+    expression_names: tuple[str, ...]
+    landmark_faces: Int[np.ndarray, "m"]
+    landmark_weights: Float[np.ndarray, "m 3"]
+    landmark_noise: Float[np.ndarray, "m"]
+
+    def offsets(
+        self, shape: Float[np.ndarray, "k"], expression: Float[np.ndarray, "e"]
+    ) -> Float[np.ndarray, "n 3"]:
+        """How far a code moves each template vertex from its canonical place, metres."""
+        return self.neutral + np.tensordot(shape, self.shape, 1) + np.tensordot(expression, self.expression, 1)
+
+    def binding(self, points: Float[np.ndarray, "p 3"]) -> sp.csr_matrix:
+        """Weights ``(p, n)`` by which canonical points follow the template vertices; each row adds up to 1."""
+        distance, near = self._tree.query(points, k=NEIGHBOURS)
+        width = 0.006 + 0.6 * distance[:, :1]
+        around = np.exp(-0.5 * (distance / width) ** 2)
+        around /= around.sum(1, keepdims=True)
+        face, weights, gap = self._closest(points)
+        low, high = ON_SURFACE_M
+        blend = np.clip((gap - low) / (high - low), 0, 1)
+        blend = blend * blend * (3 - 2 * blend)
+        rows = np.arange(len(points))
+        count = len(self.vertices)
+        surface = sp.csr_matrix(
+            (((1 - blend)[:, None] * weights).ravel(), (np.repeat(rows, 3), self.faces[face].ravel())),
+            shape=(len(points), count),
+        )
+        space = sp.csr_matrix(
+            ((blend[:, None] * around).ravel(), (np.repeat(rows, NEIGHBOURS), near.ravel())), shape=(len(points), count)
+        )
+        return (surface + space).tocsr()
+
+    @cached_property
+    def _tree(self) -> cKDTree:
+        return cKDTree(self.vertices)
+
+    @cached_property
+    def _faces_at(self) -> Int[np.ndarray, "n c"]:
+        """Triangles around each vertex, the first one repeated to fill the row."""
+        corner = self.faces.ravel()
+        order = np.argsort(corner, kind="stable")
+        count = np.bincount(corner, minlength=len(self.vertices))
+        start = np.concatenate([[0], np.cumsum(count)[:-1]])
+        column = np.minimum(np.arange(count.max())[None], np.maximum(count - 1, 0)[:, None])
+        return (order // 3)[np.minimum(start[:, None] + column, len(order) - 1)]
+
+    def _closest(
+        self, points: Float[np.ndarray, "p 3"], nearest_vertices: int = 6
+    ) -> tuple[Int[np.ndarray, "p"], Float[np.ndarray, "p 3"], Float[np.ndarray, "p"]]:
+        """Nearest triangle among those at the nearest vertices, barycentric weights there, and the distance."""
+        _, near = self._tree.query(points, k=nearest_vertices)
+        best_face = np.zeros(len(points), np.int64)
+        best_weights = np.zeros((len(points), 3))
+        best = np.full(len(points), np.inf)
+        for k in range(nearest_vertices):
+            for column in range(self._faces_at.shape[1]):
+                face = self._faces_at[near[:, k], column]
+                weights = closest_barycentric(points, self.vertices[self.faces[face]])
+                place = (weights[..., None] * self.vertices[self.faces[face]]).sum(1)
+                distance = np.linalg.norm(points - place, axis=1)
+                better = distance < best
+                best[better], best_face[better], best_weights[better] = distance[better], face[better], weights[better]
+        return best_face, best_weights, best
+
+
+def closest_barycentric(
+    points: Float[np.ndarray, "p 3"], corners: Float[np.ndarray, "p 3 3"]
+) -> Float[np.ndarray, "p 3"]:
+    """Weights of the point of each triangle that is nearest to each point; never negative, sum 1.
+
+    Source:
+        Ericson 2004, Real-Time Collision Detection, section 5.1.5.
+    """
+    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
+    ab, ac = b - a, c - a
+    dots = [np.einsum("pi,pi->p", edge, points - corner) for corner in (a, b, c) for edge in (ab, ac)]
+    d1, d2, d3, d4, d5, d6 = dots
+    va, vb, vc = d3 * d6 - d5 * d4, d5 * d2 - d1 * d6, d1 * d4 - d3 * d2
+    inner = np.maximum(va + vb + vc, 1e-30)
+    weights = np.stack([va, vb, vc], axis=1) / inner[:, None]
+
+    def along(share: np.ndarray, first: int, second: int, where: np.ndarray) -> None:
+        edge = np.zeros_like(weights)
+        edge[:, first], edge[:, second] = 1 - share, share
+        weights[where] = edge[where]
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        along(np.nan_to_num(d1 / (d1 - d3)), 0, 1, (vc <= 0) & (d1 >= 0) & (d3 <= 0))
+        along(np.nan_to_num(d2 / (d2 - d6)), 0, 2, (vb <= 0) & (d2 >= 0) & (d6 <= 0))
+        along(np.nan_to_num((d4 - d3) / ((d4 - d3) + (d5 - d6))), 1, 2, (va <= 0) & (d4 >= d3) & (d5 >= d6))
+    for corner, where in enumerate(((d1 <= 0) & (d2 <= 0), (d3 >= 0) & (d4 <= d3), (d6 >= 0) & (d5 <= d6))):
+        weights[where] = np.eye(3)[corner]
+    return weights
+
+
+@dataclass(frozen=True)
+class Deformation:
+    """One head's map between canonical and world space.
+
+    Args:
+        template: The template.
+        vertex_offsets: From ``Template.offsets``.
+        side: Edge of the cube in which ``to_canonical`` works, metres.
+    """
+
+    template: Template
+    vertex_offsets: Float[np.ndarray, "n 3"]
+    side: float
+
+    def to_world(
+        self, points: Float[np.ndarray, "p 3"], binding: sp.csr_matrix | None = None
+    ) -> Float[np.ndarray, "p 3"]:
+        """Where canonical points lie on this head; pass the points' binding when it is at hand."""
+        weights = self.template.binding(points) if binding is None else binding
+        return points + weights @ self.vertex_offsets
+
+    def to_canonical(self, points: Float[np.ndarray, "p 3"]) -> Float[np.ndarray, "p 3"]:
+        """The inverse of ``to_world`` by fixed-point iteration on a lattice of offsets, right to a few millimetres."""
+        canonical = points.copy()
+        for _ in range(INVERSE_STEPS):
+            canonical += 0.8 * (points - self._lattice_offsets(canonical) - canonical)
+        return canonical
+
+    def _lattice_offsets(self, points: np.ndarray) -> np.ndarray:
+        index = (points / self.side + 0.5).T * (LATTICE_NODES - 1)
+        return np.stack(
+            [map_coordinates(self._lattice[..., axis], index, order=1, mode="nearest") for axis in range(3)], axis=1
+        )
+
+    @cached_property
+    def _lattice(self) -> Float[np.ndarray, "x y z 3"]:
+        binding = lattice_binding(self.template, self.side)
+        return (binding @ self.vertex_offsets).reshape((LATTICE_NODES,) * 3 + (3,))
+
+
+def lattice_binding(template: Template, side: float) -> sp.csr_matrix:
+    """The binding of the deformation lattice's nodes, made once for each template."""
+    if "_lattice_binding" not in template.__dict__:
+        axis = np.linspace(-side / 2, side / 2, LATTICE_NODES)
+        nodes = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+        template.__dict__["_lattice_binding"] = template.binding(nodes)
+    return template.__dict__["_lattice_binding"]
