@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
+@runtime_checkable
 class Field(Protocol):
     """A head as density and colour in canonical space.
 

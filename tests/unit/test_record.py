@@ -8,30 +8,9 @@ import numpy as np
 import pytest
 
 from backend.errors import RecordError
-from backend.head import SCHEMA, HeadRecord, Slider
+from backend.head import SCHEMA, HeadRecord
 from backend.record import record_from_json, record_to_json
-
-
-def example_record() -> HeadRecord:
-    random = np.random.default_rng(0)
-    return HeadRecord(
-        generator={"id": "starter-1", "family": "starter", "licence": "Apache-2.0", "commercial_use": "yes"},
-        codes={
-            "ws": random.normal(size=(1, 10, 32)).astype(np.float32),
-            "shape": random.normal(size=120),
-            "plane_offset": random.normal(size=(1, 3, 4, 8, 8)).astype(np.float16).astype(np.float32),
-            "parts": np.arange(6, dtype=np.int64).reshape(2, 3),
-            "empty": np.zeros((0, 3), dtype=np.float32),
-            "scalar": np.array(3.5, dtype=np.float32),
-        },
-        camera={"cam2world": np.eye(4).tolist(), "intrinsics": [[4.2, 0.0, 0.5], [0.0, 4.2, 0.5], [0.0, 0.0, 1.0]]},
-        portrait_jpeg=bytes(range(256)),
-        photo_sha256="0" * 64,
-        seed=7,
-        settings={"quality": "balanced", "faces": 30_000, "face": None},
-        sliders=[Slider("Jaw width", "Shape", -2.0, 2.0), Slider("Lächeln", "Expression", 0.0, 1.0)],
-        slider_values={"Jaw width": 0.1},
-    )
+from tests.analytic import example_record
 
 
 def changed(**changes) -> str:
