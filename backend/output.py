@@ -30,9 +30,14 @@ def write_output(path: Path, content: bytes) -> None:
     try:
         _write_beside_and_replace(path, content)
     except OSError as error:
-        reason = REASONS.get(error.errno or 0, error.strerror or str(error))
-        code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "unwritable"
-        raise OutputError(f"{path} cannot be written: {reason}. Choose another place.", code=code) from error
+        raise output_error(path, error) from error
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """The error that tells a person why a file cannot be written."""
+    reason = REASONS.get(error.errno or 0, error.strerror or str(error))
+    code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "unwritable"
+    return OutputError(f"{path} cannot be written: {reason}. Choose another place.", code=code)
 
 
 def _write_beside_and_replace(path: Path, content: bytes) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from backend.errors import OutputError, SettingsError
+from backend.output import output_error
 
 Write = Callable[[Path], None]
 Stage = Callable[[Path, Write], None]
@@ -26,12 +27,10 @@ def check_output(path: Path, suffixes: Collection[str]) -> None:
         raise SettingsError(f"{path.name} must end in {' or '.join(suffixes)}.")
     try:
         if path.is_dir():
-            raise OutputError(f"{path} is a folder. Choose a file name in it.")
-        if not path.parent.is_dir():
-            raise OutputError(f"The folder {path.parent} does not exist. Create it or choose another one.")
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         _make_staging_folder(path.parent).rmdir()
     except OSError as error:
-        raise _output_error(path, error) from error
+        raise output_error(path, error) from error
 
 
 @contextmanager
@@ -56,7 +55,11 @@ def staging(*, keep: Path | None = None) -> Iterator[Stage]:
             folders.append((folder, path.parent))
             write(folder / path.name)
         except OSError as error:
-            raise _output_error(path, error) from error
+            raise output_error(path, error) from error
+        except OutputError as error:
+            if isinstance(error.__cause__, OSError):  # It names the file in the other folder.
+                raise output_error(path, error.__cause__) from error
+            raise
 
     try:
         yield stage
@@ -94,10 +97,4 @@ def _replace(file: Path, target: Path) -> None:
     try:
         file.replace(target)
     except OSError as error:
-        raise _output_error(target, error) from error
-
-
-def _output_error(path: Path, error: OSError) -> OutputError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(f"{path} cannot be written: the disk is full. Free some space or choose another one.")
-    return OutputError(f"{path} cannot be written: {error.strerror or error}. Choose another place.")
+        raise output_error(target, error) from error

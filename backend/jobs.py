@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One job from request to files: the same functions serve the command line, the worker and the batch."""
+
+import io
+import json
+import math
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, get_args
+
+from backend import __version__
+from backend.config import DeviceName, Quality, Settings
+from backend.errors import ModelError, ProtomeError, SettingsError
+from backend.progress import Progress, Report
+from backend.protocol import Invert, Params, Resynthesize, Sliders
+from backend.staging import check_output, staging
+from backend.timing import peak_rss_mb
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import UInt8
+
+    from backend.head import Head, HeadRecord, Slider
+
+MESH_SUFFIXES = (".glb", ".obj", ".ply")
+SETUP_HINT = "Run `python3 scripts/protome.py setup`, which installs what is needed."
+
+Result = dict[str, object]
+
+
+class Pipeline(Protocol):
+    """What jobs need of ``backend.pipeline``; tests put a quick one in its place."""
+
+    def reconstruct(self, photo_path: Path, settings: Settings, report: Report, /) -> "Head":
+        """Turn a photo into a head."""
+        ...
+
+    def resynthesize(
+        self, record: "HeadRecord", slider_values: dict[str, float], settings: Settings, report: Report, /
+    ) -> "Head":
+        """Build a head anew at other slider values."""
+        ...
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a job ended badly.
+
+    Args:
+        code: Stable name for programs; ``internal`` is a mistake of ours, whose traceback went to stderr.
+        message: One or two sentences for people.
+    """
+
+    code: str
+    message: str
+
+
+def load_pipeline() -> Pipeline:
+    """Import torch and the pipeline, which takes seconds.
+
+    Raises:
+        ModelError: A package is missing or does not load; the code is ``no_torch`` or ``no_package``.
+    """
+    try:
+        import torch  # noqa: F401 - says clearly whether it is torch that is missing
+    except (ImportError, OSError) as error:
+        reason = "is not installed" if isinstance(error, ModuleNotFoundError) else f"does not load ({error})"
+        raise ModelError(f"PyTorch {reason}. {SETUP_HINT}", code="no_torch") from error
+    try:
+        from backend import pipeline
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "backend":
+            raise
+        raise ModelError(f"The package {error.name} is not installed. {SETUP_HINT}", code="no_package") from error
+    return pipeline
+
+
+def find_device() -> str:
+    """Name of the device that ``auto`` stands for; needs torch."""
+    from backend.device import choose_device
+
+    return choose_device("auto").type
+
+
+def invert_photo(request: Invert, report: Report, *, pipeline: Pipeline) -> Result:
+    """Turn a photo into a mesh file, and a report and a contact sheet where asked for.
+
+    Returns:
+        ``output``, the path written, and ``report``.
+
+    Raises:
+        ProtomeError: Nothing was written.
+    """
+    settings = settings_from(request.settings)
+    photo, output = Path(request.photo), Path(request.output)
+    extras = [(request.report, ".json"), (request.preview, ".png")]
+    check_output(output, MESH_SUFFIXES)
+    for path, suffix in extras:
+        if path is not None:
+            check_output(Path(path), [suffix])
+    head = pipeline.reconstruct(photo, settings, report)
+    report(Progress("write", 1.0, None))
+    content = _finite(head.report) | {"photo_sha256": head.record.photo_sha256, "settings": asdict(settings)}
+    with staging(keep=photo) as stage:
+        start_s = time.perf_counter()
+        stage(output, lambda path: _write_mesh(path, head))
+        if request.preview is not None:
+            stage(Path(request.preview), lambda path: _write_preview(path, head))
+        _finish_report(content, write_s=time.perf_counter() - start_s)
+        if request.report is not None:
+            stage(Path(request.report), lambda path: _write_json(path, content))
+    return {"output": str(output), "report": content}
+
+
+def resynthesize_head(request: Resynthesize, report: Report, *, pipeline: Pipeline) -> Result:
+    """Build a head anew at other slider values, with the settings it was made with unless others are given.
+
+    Returns:
+        ``output``, the path written, and ``report``.
+
+    Raises:
+        ProtomeError: Nothing was written.
+    """
+    record = read_record_text(request.record)
+    check_slider_values(request.slider_values, record.sliders)
+    settings = settings_from(_kept_settings(record.settings) | request.settings)
+    output = Path(request.output)
+    check_output(output, MESH_SUFFIXES)
+    head = pipeline.resynthesize(record, request.slider_values, settings, report)
+    report(Progress("write", 1.0, None))
+    content = _finite(head.report) | {"settings": asdict(settings)}
+    with staging() as stage:
+        start_s = time.perf_counter()
+        stage(output, lambda path: _write_mesh(path, head))
+        _finish_report(content, write_s=time.perf_counter() - start_s)
+    return {"output": str(output), "report": content}
+
+
+def list_sliders(request: Sliders) -> Result:
+    """The sliders of a head, under ``sliders``.
+
+    Raises:
+        RecordError: The record cannot be used.
+    """
+    return {"sliders": [asdict(slider) for slider in read_record_text(request.record).sliders]}
+
+
+def output_folders(request: Params) -> set[Path]:
+    """Where a job writes."""
+    match request:
+        case Invert():
+            paths = [request.output, request.report, request.preview]
+        case Resynthesize():
+            paths = [request.output]
+        case _:
+            paths = []
+    return {Path(path).parent for path in paths if path is not None}
+
+
+def attempt(job: Callable[[], Result]) -> Result | Failure:
+    """Run a job and turn whatever ends it into a ``Failure``; an unexpected error's traceback goes to stderr."""
+    try:
+        return job()
+    except ProtomeError as error:
+        return Failure(error.code, str(error))
+    except MemoryError:
+        return _out_of_memory()
+    except Exception as error:  # noqa: BLE001 - the one place that must outlive any mistake (STYLE.md)
+        traceback.print_exc()
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which this module must not import
+            return _out_of_memory()
+        return Failure("internal", f"Protome made a mistake ({type(error).__name__}: {error}).")
+
+
+def settings_from(values: Mapping[str, object]) -> Settings:
+    """Settings by name; what is left out takes the default.
+
+    Raises:
+        SettingsError: A name is unknown or a value cannot work.
+    """
+    unknown = sorted(values.keys() - {item.name for item in fields(Settings)})
+    if unknown:
+        raise SettingsError(f"There is no setting {unknown[0]}.")
+    settings = Settings(**values)  # type: ignore[arg-type]
+    _check_choice("quality", settings.quality, get_args(Quality))
+    _check_choice("device", settings.device, get_args(DeviceName))
+    _check_choice("texture_px", settings.texture_px, (1024, 2048, 4096))
+    _check_whole("faces", settings.faces, 1_000, 200_000)
+    _check_whole("seed", settings.seed, 0, 2**63 - 1)
+    if settings.face is not None:
+        _check_whole("face", settings.face, 0, 10_000)
+    if not isinstance(settings.model, str) or not settings.model:
+        raise SettingsError("The setting model must be the name of an installed model.")
+    return settings
+
+
+def check_slider_values(values: Mapping[str, float], sliders: "list[Slider]") -> None:
+    """Refuse values for sliders that the head does not have, or outside their safe range.
+
+    Raises:
+        SettingsError: A name or a value cannot work.
+    """
+    known = {slider.name: slider for slider in sliders}
+    for name, value in values.items():
+        if name not in known:
+            raise SettingsError(f"The head has no slider {name!r}. It has {', '.join(known) or 'none'}.")
+        slider = known[name]
+        if not slider.minimum <= value <= slider.maximum:
+            raise SettingsError(f"{name} must be between {slider.minimum:g} and {slider.maximum:g}, not {value:g}.")
+
+
+def read_record_text(text: str) -> "HeadRecord":
+    """A head's record from the JSON text in its GLB.
+
+    Raises:
+        RecordError: The record cannot be used.
+    """
+    from backend.record import record_from_json
+
+    return record_from_json(text)
+
+
+def _kept_settings(recorded: Mapping[str, object]) -> dict[str, object]:
+    """What a head's record says about the next run; the device is this computer's affair."""
+    names = {item.name for item in fields(Settings)} - {"device"}
+    return {name: value for name, value in recorded.items() if name in names}
+
+
+def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    if type(value) is not type(choices[0]) or value not in choices:
+        raise SettingsError(f"The setting {name} must be one of {', '.join(map(str, choices))}, not {value}.")
+
+
+def _check_whole(name: str, value: object, least: int, most: int) -> None:
+    if type(value) is not int or not least <= value <= most:
+        raise SettingsError(f"The setting {name} must be a whole number from {least} to {most}, not {value}.")
+
+
+def _write_mesh(path: Path, head: "Head") -> None:
+    if path.suffix.lower() == ".glb":
+        from backend.glb import write_glb
+
+        write_glb(path, head)
+    else:
+        from backend.export import write_mesh
+
+        write_mesh(path, head, path.suffix.lower().removeprefix("."))
+
+
+def _write_preview(path: Path, head: "Head") -> None:
+    from backend.preview import write_preview
+
+    write_preview(path, head, _portrait(head))
+
+
+def _portrait(head: "Head") -> "UInt8[np.ndarray, 'h w 3']":
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(io.BytesIO(head.record.portrait_jpeg)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _finish_report(content: dict[str, Any], *, write_s: float) -> None:
+    content["timings_s"] = dict(content.get("timings_s", {})) | {"write": write_s}
+    content["peak_rss_mb"] = peak_rss_mb()
+    content["version"] = __version__
+
+
+def _finite(content: Any) -> Any:
+    """The same with None for numbers that are not finite, which JSON does not have."""
+    if isinstance(content, dict):
+        return {name: _finite(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _out_of_memory() -> Failure:
+    return Failure(
+        "memory", "The memory is not enough. Choose a smaller texture or the quality draft, or close other programs."
+    )
