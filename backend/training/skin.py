@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Colour of the skin at points of the MakeHuman rest mesh, as a pure function of an ``Appearance``.
+
+Coordinates are decimetres on the rest mesh (eyes at y 7.28, mouth 6.61, chin 6.15, nose tip z 1.7), so a place
+on the skin has the same coordinates on every head. All curves below were read off that mesh.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from backend.training.appearance import Appearance
+from backend.training.face_hair import add_beard, add_brows, add_scalp_hair
+from backend.training.noise import layered_noise, value_noise
+from backend.training.paint import Curve, bump, curve_at, mix, scale, smooth_step, spot, stroke_distance
+
+# Edges of the eye's opening on the left eye: x to y.
+UPPER_LID: Curve = (
+    (0.165, 7.274), (0.20, 7.284), (0.22, 7.296), (0.24, 7.311), (0.26, 7.319), (0.30, 7.328), (0.34, 7.330),
+    (0.38, 7.324), (0.40, 7.318), (0.42, 7.309), (0.442, 7.291),
+)  # fmt: skip
+LOWER_LID: Curve = (
+    (0.165, 7.270), (0.20, 7.262), (0.22, 7.258), (0.26, 7.248), (0.31, 7.243), (0.36, 7.246), (0.40, 7.257),
+    (0.42, 7.268), (0.442, 7.288),
+)  # fmt: skip
+LID_FOLD: Curve = (
+    (0.19, 7.315), (0.23, 7.345), (0.28, 7.362), (0.34, 7.366), (0.40, 7.353), (0.45, 7.325),
+)  # fmt: skip
+BAG: Curve = ((0.19, 7.222), (0.25, 7.192), (0.32, 7.182), (0.39, 7.192), (0.44, 7.215))
+TEAR_TROUGH: Curve = ((0.17, 7.245), (0.20, 7.19), (0.26, 7.135), (0.33, 7.10))
+NASOLABIAL: Curve = ((0.165, 6.95), (0.20, 6.90), (0.255, 6.80), (0.295, 6.70), (0.315, 6.62))
+MARIONETTE: Curve = ((0.275, 6.59), (0.30, 6.51), (0.305, 6.42))
+NOSE_WING: Curve = ((0.115, 7.005), (0.155, 6.975), (0.168, 6.93), (0.155, 6.885), (0.13, 6.868))
+CROW_FEET: tuple[Curve, ...] = (
+    ((0.475, 7.315), (0.53, 7.350), (0.575, 7.375)),
+    ((0.480, 7.290), (0.535, 7.290), (0.585, 7.295)),
+    ((0.475, 7.268), (0.525, 7.235), (0.565, 7.205)),
+)
+FOREHEAD_LINES: tuple[Curve, ...] = (
+    ((0.0, 7.655), (0.15, 7.672), (0.32, 7.678), (0.46, 7.650)),
+    ((0.0, 7.760), (0.16, 7.775), (0.34, 7.775), (0.46, 7.750)),
+    ((0.0, 7.860), (0.16, 7.870), (0.32, 7.865), (0.42, 7.845)),
+)
+FROWN_LINE: Curve = ((0.050, 7.405), (0.062, 7.470), (0.055, 7.540))
+MOUTH_Y, MOUTH_CORNER_X = 6.61, 0.25
+# Multipliers of sRGB colour where skin is fully creased, shaded, flushed or blue below the surface.
+CREASE = (0.62, 0.50, 0.47)
+SHADE = (0.74, 0.65, 0.64)
+FLUSH = (1.02, 0.82, 0.82)
+VEINS = (0.86, 0.87, 0.94)
+MOLES = 10
+
+
+@dataclass(frozen=True)
+class SkinPoints:
+    """Points on the rest mesh with what most layers of paint ask about them.
+
+    Args:
+        points: Signed coordinates, decimetres.
+        mirrored: The same with the subject's right side mirrored onto the left.
+        front: 1 on the side of the head that a camera in front sees, 0 behind.
+        masks: As from ``masks.masks_at_uv``.
+    """
+
+    points: Float[np.ndarray, "n 3"]
+    mirrored: Float[np.ndarray, "n 3"]
+    front: Float[np.ndarray, "n"]
+    masks: dict[str, Float[np.ndarray, "n"]]
+
+    @property
+    def x(self) -> Float[np.ndarray, "n"]:
+        """Distance from the middle plane."""
+        return self.mirrored[:, 0]
+
+    @property
+    def y(self) -> Float[np.ndarray, "n"]:
+        """Height."""
+        return self.mirrored[:, 1]
+
+    @property
+    def z(self) -> Float[np.ndarray, "n"]:
+        """Forward."""
+        return self.mirrored[:, 2]
+
+
+def skin_color(
+    appearance: Appearance, points_base: Float[np.ndarray, "n 3"], masks: dict[str, Float[np.ndarray, "n"]]
+) -> Float[np.ndarray, "n 3"]:
+    """sRGB albedo of the skin with hair that grows on it, and soft shade in creases, but no directional light.
+
+    Args:
+        appearance: The person.
+        points_base: On the rest mesh, decimetres.
+        masks: At the same points, as from ``masks.masks_at_uv``.
+    """
+    mirrored = np.stack([np.abs(points_base[:, 0]), points_base[:, 1], points_base[:, 2]], axis=1)
+    place = SkinPoints(points_base, mirrored, smooth_step(points_base[:, 2], 0.55, 0.9), masks)
+    color = np.tile(appearance.skin_base, (len(points_base), 1))
+    color = _add_blood(color, place, appearance)
+    color = _add_texture(color, place, appearance)
+    color = _add_face_shade(color, place, appearance)
+    color = _add_wrinkles(color, place, appearance)
+    color = _add_lips(color, place, appearance)
+    color = _add_lids(color, place, appearance)
+    hair = appearance.hair_base
+    color = add_brows(color, mirrored, appearance, hair)
+    color = add_beard(color, mirrored, appearance, bare=np.maximum(masks["lips"], masks["inside-mouth"]))
+    color = add_scalp_hair(color, mirrored, appearance, bare=masks["ears"])
+    color = _add_lashes(color, place, appearance)
+    return np.clip(_add_mouth_inside(color, place), 0.0, 1.0)
+
+
+def _add_blood(color: Float[np.ndarray, "n 3"], place: SkinPoints, appearance: Appearance) -> Float[np.ndarray, "n 3"]:
+    """Red cheeks, nose, ears and chin; a yellower forehead; bluish sockets."""
+    shape = place.mirrored
+    flush = (
+        0.75 * spot(shape, (0.46, 6.98, 1.25), (0.17, 0.16, 0.3))
+        + 0.55 * spot(shape, (0.0, 6.97, 1.68), (0.12, 0.10, 0.18))
+        + 0.35 * spot(shape, (0.15, 6.92, 1.5), 0.07)
+        + 0.60 * place.masks["ears"]
+        + 0.25 * spot(shape, (0.0, 6.32, 1.42), (0.16, 0.10, 0.2))
+        + 0.12 * place.masks["face"]
+    )
+    flush += 0.15 * flush * value_noise(place.points * 9.0, 3)
+    color = scale(color, FLUSH, (0.25 + appearance.ruddiness) * (1 - 0.45 * appearance.melanin) * flush)
+    forehead = spot(shape, (0.0, 7.75, 1.4), (0.4, 0.22, 0.4))
+    color = scale(color, (1.01, 1.01, 0.95), forehead)
+    # Dark skin is lighter where it is thick: on nose, cheekbones and forehead.
+    glow = spot(shape, (0.40, 7.02, 1.3), 0.2) + spot(shape, (0.0, 7.05, 1.6), 0.15) + 0.6 * forehead
+    return scale(color, (1.10, 1.09, 1.08), appearance.melanin * glow)
+
+
+def _add_texture(
+    color: Float[np.ndarray, "n 3"], place: SkinPoints, appearance: Appearance
+) -> Float[np.ndarray, "n 3"]:
+    """Mottling, pores, freckles and moles; the only layer that differs between left and right."""
+    mottling = layered_noise(place.points * 6.0, 3, 11)
+    pores = value_noise(place.points * 62.0, 17)
+    color = color * (1 + mottling[:, None] * np.array([0.018, 0.032, 0.034]) + 0.020 * pores[:, None])
+    if appearance.freckles > 0:
+        grain = value_noise(place.points * 46.0, 23) + 0.4 * value_noise(place.points * 90.0, 29)
+        where = spot(place.mirrored, (0.30, 7.03, 1.4), (0.24, 0.14, 0.4)) + spot(place.mirrored, (0, 7.1, 1.6), 0.16)
+        where = np.clip(where + 0.18 * place.front, 0, 1)
+        color = scale(color, (0.86, 0.74, 0.64), appearance.freckles * where * smooth_step(grain, 0.15, 0.6))
+    for number in range(round(MOLES * appearance.moles)):
+        distance = np.linalg.norm(place.points - _MOLE_PLACES[number], axis=1)
+        size = _MOLE_SIZES[number]
+        color = scale(color, (0.52, 0.42, 0.38), 0.8 * smooth_step(distance, size * 1.5, size * 0.6))
+    return color
+
+
+def _mole_places() -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "m"]]:
+    """The same candidates for everybody, on face and neck; a person has the first few of them."""
+    rng = np.random.default_rng(7)
+    x, y = rng.uniform(-0.6, 0.6, MOLES), rng.uniform(5.9, 7.8, MOLES)
+    # Depth of the rest mesh's face, roughly an ellipse in x.
+    z = 0.75 + 0.75 * np.sqrt(np.clip(1 - (x / 0.72) ** 2, 0, 1))
+    return np.stack([x, y, z], axis=1), rng.uniform(0.009, 0.015, MOLES)
+
+
+_MOLE_PLACES, _MOLE_SIZES = _mole_places()
+
+
+def _add_face_shade(
+    color: Float[np.ndarray, "n 3"], place: SkinPoints, appearance: Appearance
+) -> Float[np.ndarray, "n 3"]:
+    """Soft shade in sockets, beside and below the nose, below lip and chin, and in the ears."""
+    shape, front = place.mirrored, place.front
+    sockets = spot(shape, (0.29, 7.29, 1.33), (0.15, 0.075, 0.25)) + 0.6 * spot(shape, (0.14, 7.33, 1.42), 0.06)
+    under_eye = spot(shape, (0.28, 7.19, 1.36), (0.11, 0.035, 0.2))
+    color = scale(color, SHADE, 0.35 * sockets * (0.5 + appearance.eye_shadow))
+    color = scale(color, VEINS, (0.25 + 1.0 * appearance.eye_shadow) * np.clip(under_eye + 0.4 * sockets, 0, 1))
+    nostril = spot(shape, (0.075, 6.868, 1.56), (0.032, 0.014, 0.06))
+    color = scale(color, (0.25, 0.17, 0.16), np.clip(1.1 * nostril, 0, 1))
+    below_nose = spot(shape, (0.0, 6.835, 1.56), (0.11, 0.022, 0.1))
+    wing, _ = stroke_distance(place.x, place.y, NOSE_WING)
+    wing_crease = bump(wing, 0.0, 0.012) * smooth_step(place.z, 1.56, 1.50) * front
+    below_lip = spot(shape, (0.0, 6.478, 1.5), (0.12, 0.022, 0.15))
+    below_jaw = smooth_step(place.y, 6.32, 6.05) * smooth_step(place.z, 0.2, 0.6) * smooth_step(place.z, 1.38, 1.2)
+    dimple = spot(shape, (0.0, 6.745, 1.59), (0.022, 0.035, 0.08))
+    total = 0.45 * below_nose + 0.40 * below_lip + 0.45 * below_jaw + 0.16 * dimple
+    color = scale(color, SHADE, np.clip(total, 0, 1))
+    color = scale(color, CREASE, 0.55 * wing_crease)
+    ear_hollow = place.masks["ears"] * bump(place.x, 0.735, 0.035) * spot(shape, (0.75, 7.12, 0.52), 0.12)
+    return scale(color, CREASE, 0.6 * ear_hollow)
+
+
+def _add_wrinkles(
+    color: Float[np.ndarray, "n 3"], place: SkinPoints, appearance: Appearance
+) -> Float[np.ndarray, "n 3"]:
+    """Lines that age draws; the folds beside the nose and below the eyes are there in everybody."""
+    strength = appearance.wrinkles
+    lines: list[tuple[Curve, float, float]] = [
+        (NASOLABIAL, 0.14 + 0.40 * strength, 0.018),
+        (MARIONETTE, 0.05 + 0.30 * strength, 0.017),
+        (TEAR_TROUGH, 0.08 + 0.28 * max(appearance.eye_shadow, strength), 0.024),
+        (BAG, 0.08 + 0.36 * strength, 0.013),
+        (FROWN_LINE, 0.03 + 0.28 * strength, 0.010),
+    ]
+    lines += [(curve, 0.32 * strength, 0.008) for curve in CROW_FEET]
+    lines += [(curve, 0.03 + 0.32 * strength, 0.013) for curve in FOREHEAD_LINES]
+    is_face = place.front > 0.05
+    dark, light = np.zeros(len(color)), np.zeros(len(color))
+    wander = 0.008 * value_noise(place.mirrored[is_face] * 14.0, 51)
+    for curve, amount, width in lines:
+        distance, along = stroke_distance(place.x[is_face], place.y[is_face] + wander, curve)
+        fade = smooth_step(along, 0.0, 0.3) * smooth_step(along, 1.0, 0.5)
+        # A crisp line in a wide soft valley.
+        valley = 0.62 * bump(distance, 0.0, 0.55 * width) + 0.38 * bump(distance, 0.0, 2.2 * width)
+        dark[is_face] = np.maximum(dark[is_face], amount * fade * valley)
+        # The skin bulges beside a fold and catches more light there.
+        light[is_face] = np.maximum(light[is_face], amount * fade * bump(distance, 3.4 * width, 1.2 * width))
+    color = scale(color, CREASE, dark * place.front)
+    return scale(color, (1.10, 1.10, 1.09), np.where(dark < light, light * place.front, 0.0))
+
+
+def _add_lips(color: Float[np.ndarray, "n 3"], place: SkinPoints, appearance: Appearance) -> Float[np.ndarray, "n 3"]:
+    """Lips with a soft edge, a darker upper lip, fine furrows and a dark line where they meet."""
+    x, y = place.x, place.y
+    is_upper = smooth_step(y, MOUTH_Y - 0.006, MOUTH_Y + 0.006)
+    furrows = value_noise(place.points * np.array([55.0, 9.0, 9.0]), 61)
+    lip = appearance.lip_base * (1 + 0.045 * furrows[:, None])
+    lip = scale(lip, (0.90, 0.85, 0.86), is_upper)
+    full = spot(place.mirrored, (0.0, 6.555, 1.58), (0.11, 0.026, 0.2))
+    lip = scale(lip, (1.09, 1.11, 1.11), full)
+    color = mix(color, lip, (0.88 + 0.1 * appearance.lipstick) * smooth_step(place.masks["lips"], 0.1, 0.9))
+    line = bump(y, MOUTH_Y - 0.002, 0.011) * smooth_step(x, MOUTH_CORNER_X + 0.03, MOUTH_CORNER_X - 0.03)
+    corner = spot(place.mirrored, (0.262, 6.612, 1.43), (0.020, 0.016, 0.06))
+    return scale(
+        color, (0.42, 0.28, 0.28), np.clip((0.75 * line + 0.5 * corner) * smooth_step(place.z, 1.25, 1.35), 0, 1)
+    )
+
+
+def _near_eye(place: SkinPoints) -> Float[np.ndarray, "n"]:
+    """1 on the skin around the eye's opening, fading to 0 around it."""
+    return smooth_step(spot(place.mirrored, (0.315, 7.30, 1.36), (0.13, 0.085, 0.12)), 0.08, 0.40)
+
+
+def _add_lids(color: Float[np.ndarray, "n 3"], place: SkinPoints, appearance: Appearance) -> Float[np.ndarray, "n 3"]:
+    """Fold and make-up of the upper lid, pink rim and tear duct."""
+    x, y = place.x, place.y
+    near = _near_eye(place) * smooth_step(place.z, 1.25, 1.31)
+    above = y - curve_at(x, UPPER_LID)
+    fold, along = stroke_distance(x, y, LID_FOLD)
+    fold_line = near * bump(fold, 0.0, 0.008) * smooth_step(along, -0.05, 0.2) * smooth_step(along, 1.05, 0.8)
+    color = scale(color, CREASE, 0.60 * fold_line)
+    lid = near * smooth_step(above, -0.004, 0.006) * smooth_step(above, 0.06, 0.03)
+    color = scale(color, (0.93, 0.87, 0.87), lid * (0.5 + 0.5 * appearance.eye_shadow))
+    makeup = appearance.eye_makeup * near * smooth_step(above, -0.004, 0.004) * smooth_step(above, 0.11, 0.03)
+    color = scale(color, (0.58, 0.49, 0.50), 0.75 * makeup)
+    opening = smooth_step(x, 0.17, 0.20) * smooth_step(x, 0.447, 0.435)
+    inside = (
+        near * opening * smooth_step(above, 0.003, -0.004) * smooth_step(y - curve_at(x, LOWER_LID), -0.010, -0.004)
+    )
+    rim = np.clip(appearance.skin_base * np.array([1.0, 0.80, 0.80]), 0, 1)
+    color = mix(color, rim, 0.7 * inside)
+    duct = spot(place.mirrored, (0.183, 7.272, 1.37), (0.016, 0.010, 0.05))
+    return mix(color, np.array([0.66, 0.38, 0.36]) * (1 - 0.35 * appearance.melanin), 0.75 * duct)
+
+
+def _add_lashes(color: Float[np.ndarray, "n 3"], place: SkinPoints, appearance: Appearance) -> Float[np.ndarray, "n 3"]:
+    """Dark lines along the lid margins, thicker above and towards the outer corner."""
+    x, y = place.x, place.y
+    near = _near_eye(place) * smooth_step(place.z, 1.25, 1.31)
+    outwards = smooth_step(x, 0.18, 0.40)
+    above, below = y - curve_at(x, UPPER_LID), curve_at(x, LOWER_LID) - y
+    ends = smooth_step(x, 0.175, 0.21) * smooth_step(x, 0.485, 0.445)
+    thickness = (0.007 + 0.009 * outwards) * (0.7 + 0.6 * appearance.lash_darkness)
+    upper = smooth_step(above, -0.030, -0.008) * smooth_step(above, 1.6 * thickness, 0.5 * thickness)
+    # Beyond the outer corner the line flicks up a little.
+    lower = bump(below, 0.004, 0.0055) * (0.15 + 0.35 * outwards)
+    darkness = (
+        near * ends * np.maximum(upper * (0.55 + 0.4 * appearance.lash_darkness), lower * appearance.lash_darkness)
+    )
+    lash = np.minimum(appearance.hair_base * 0.25, 0.11)
+    return mix(color, lash, darkness)
+
+
+def _add_mouth_inside(color: Float[np.ndarray, "n 3"], place: SkinPoints) -> Float[np.ndarray, "n 3"]:
+    """Dark red behind the lips, black further in."""
+    inside = place.masks["inside-mouth"] * smooth_step(place.z, 1.50, 1.40)
+    color = mix(color, np.array([0.33, 0.12, 0.11]), inside)
+    return scale(color, (0.25, 0.2, 0.2), inside * smooth_step(place.z, 1.40, 1.15))
