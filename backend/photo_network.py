@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from backend.errors import ModelError
-from backend.models import model_path, read_weights
+from backend.folders import model_path
+from backend.models import read_weights
 from backend.tflite import Graph, Operation
 
 

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cuts the square, upright portrait around a head out of a photo."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from backend import face_mesh_points as points
+from backend.face_mesh import eye_roll_deg
+from backend.landmarks import Face
+from backend.photo import Photo
+from backend.resample import sample_points, sample_square, square_matrix, transform
+
+SIDE_IN_FACES = 2.8  # Leaves 0.9 face heights above the hair line and below the chin: tall hair and some shoulder.
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A head with hair and some shoulder, upright.
+
+    Args:
+        image: sRGB in [-1, 1].
+        photo_to_portrait: Similarity from photo pixels to portrait pixels.
+        landmarks: Portrait pixels.
+        depth: Of the landmarks, portrait pixels, smaller is nearer to the camera.
+    """
+
+    image: Float[Tensor, "1 3 s s"]
+    photo_to_portrait: Float[np.ndarray, "3 3"]
+    landmarks: Float[np.ndarray, "478 2"]
+    depth: Float[np.ndarray, "478"]
+
+    @property
+    def size_px(self) -> int:
+        """Width and height of the image."""
+        return self.image.shape[-1]
+
+
+def align_portrait(photo: Photo, face: Face, *, size_px: int = 512) -> Portrait:
+    """The portrait of one face; where it leaves the photo, the photo's border goes on."""
+    centre, height = _head_place(face)
+    portrait_to_photo = square_matrix(
+        centre, SIDE_IN_FACES * height, roll_deg=eye_roll_deg(face.landmarks), size_px=size_px
+    )
+    photo_to_portrait = np.linalg.inv(portrait_to_photo)
+    image = sample_square(photo.pixels, portrait_to_photo, size_px, extend=True)
+    depth = face.depth * size_px / (SIDE_IN_FACES * height)
+    return Portrait(image, photo_to_portrait, transform(photo_to_portrait, face.landmarks), depth)
+
+
+def sample_photo(
+    pixels: UInt8[np.ndarray, "h w 3"],
+    photo_to_portrait: Float[np.ndarray, "3 3"],
+    points_portrait: Float[np.ndarray, "n 2"],
+) -> Float[np.ndarray, "n 3"]:
+    """sRGB colours in [0, 1] of the full-size photo at portrait pixel positions, bilinear."""
+    return sample_points(pixels, transform(np.linalg.inv(photo_to_portrait), points_portrait))
+
+
+def _head_place(face: Face) -> tuple[Float[np.ndarray, "2"], float]:
+    """The head's middle and the face's height from hair line to chin without foreshortening, photo pixels.
+
+    The cheeks lie near the ears, so their middle stays near the head's when it turns.
+    """
+    positions = np.column_stack([face.landmarks, face.depth])
+    height = float(np.linalg.norm(positions[points.FOREHEAD_TOP] - positions[points.CHIN]))
+    down = (face.landmarks[points.CHIN] - face.landmarks[points.FOREHEAD_TOP]) / 2
+    roll = np.radians(eye_roll_deg(face.landmarks))
+    along, across = np.array([np.cos(roll), np.sin(roll)]), np.array([-np.sin(roll), np.cos(roll)])
+    cheeks = face.landmarks[[points.RIGHT_CHEEK, points.LEFT_CHEEK]].mean(0)
+    middle = face.landmarks[points.FOREHEAD_TOP] + down
+    return along * (along @ cheeks) + across * (across @ middle), height
