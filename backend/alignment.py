@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -25,12 +26,14 @@ class Portrait:
         photo_to_portrait: Similarity from photo pixels to portrait pixels.
         landmarks: Portrait pixels.
         depth: Of the landmarks, portrait pixels, smaller is nearer to the camera.
+        coverage: 1 where the photo shows something, 0 where its border was only drawn on.
     """
 
     image: Float[Tensor, "1 3 s s"]
     photo_to_portrait: Float[np.ndarray, "3 3"]
     landmarks: Float[np.ndarray, "478 2"]
     depth: Float[np.ndarray, "478"]
+    coverage: Float[Tensor, "1 1 s s"]
 
     @property
     def size_px(self) -> int:
@@ -47,7 +50,8 @@ def align_portrait(photo: Photo, face: Face, *, size_px: int = 512) -> Portrait:
     photo_to_portrait = np.linalg.inv(portrait_to_photo)
     image = sample_square(photo.pixels, portrait_to_photo, size_px, extend=True)
     depth = face.depth * size_px / (SIDE_IN_FACES * height)
-    return Portrait(image, photo_to_portrait, transform(photo_to_portrait, face.landmarks), depth)
+    coverage = _coverage(photo.pixels, portrait_to_photo, size_px)
+    return Portrait(image, photo_to_portrait, transform(photo_to_portrait, face.landmarks), depth, coverage)
 
 
 def sample_photo(
@@ -57,6 +61,17 @@ def sample_photo(
 ) -> Float[np.ndarray, "n 3"]:
     """sRGB colours in [0, 1] of the full-size photo at portrait pixel positions, bilinear."""
     return sample_points(pixels, transform(np.linalg.inv(photo_to_portrait), points_portrait))
+
+
+def _coverage(
+    pixels: UInt8[np.ndarray, "h w 3"], portrait_to_photo: Float[np.ndarray, "3 3"], size_px: int
+) -> Float[Tensor, "1 1 s s"]:
+    """Whether each portrait pixel's centre lies inside the photo."""
+    steps = np.arange(size_px) + 0.5
+    x, y = np.meshgrid(steps, steps)
+    places = transform(portrait_to_photo, np.stack([x.ravel(), y.ravel()], axis=1))
+    is_inside = ((places >= 0) & (places <= [pixels.shape[1], pixels.shape[0]])).all(1)
+    return torch.from_numpy(is_inside.reshape(1, 1, size_px, size_px)).float()
 
 
 def _head_place(face: Face) -> tuple[Float[np.ndarray, "2"], float]:

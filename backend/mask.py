@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which pixels of a portrait show the person.
+
+Source:
+    MediaPipe's selfie segmentation network; He, Sun, Tang 2013, "Guided Image Filtering" (edges, section 3.4).
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+from backend.alignment import Portrait
+from backend.photo_network import load_network
+from backend.threads import one_thread
+
+INPUT_PX = 256
+FILTER_RADIUS = 1 / 128  # Image widths: about one cell of the network's own grid.
+FILTER_SMOOTHING = 1e-3  # Colour variance below which the filter averages; colours in [0, 1].
+LOOSE_EDGE = 1 / 64  # Image widths that soft hair may reach beyond the person's solid part.
+
+
+def segment_head(portrait: Portrait) -> Float[Tensor, "1 1 s s"]:
+    """Share of each pixel that belongs to the person, 0 to 1; 0 outside the photo.
+
+    Other people and blobs count as background unless they touch the person.
+
+    Raises:
+        ModelError: The segmentation network is missing.
+    """
+    image = (portrait.image + 1) / 2
+    with one_thread(), torch.no_grad():
+        soft = _person_probability(image)
+        refined = guided_filter(image, soft, radius=max(1, round(FILTER_RADIUS * portrait.size_px)))
+    refined = refined.clamp(0, 1) * portrait.coverage
+    return refined * _belongs_to_face(refined, portrait)
+
+
+def _person_probability(image: Float[Tensor, "1 3 s s"]) -> Float[Tensor, "1 1 s s"]:
+    """The network's answer, mean of the image's and its mirror image's."""
+    network = load_network("person_mask")
+    small = functional.interpolate(image, size=(INPUT_PX, INPUT_PX), mode="bilinear", antialias=True)
+    direct, mirrored = network(torch.cat([small, small.flip(3)]))[0]
+    mean = (direct + mirrored.flip(2))[None] / 2
+    return functional.interpolate(mean, size=image.shape[2:], mode="bilinear")
+
+
+def guided_filter(
+    image: Float[Tensor, "1 3 s s"], values: Float[Tensor, "1 1 s s"], *, radius: int
+) -> Float[Tensor, "1 1 s s"]:
+    """Values moved onto the image's edges: within each window they become a linear function of the colours.
+
+    Args:
+        image: Colours in [0, 1].
+        values: What to filter.
+        radius: Of the square windows, pixels.
+    """
+    mean_image, mean_values = _box_mean(image, radius), _box_mean(values, radius)
+    covariance = _box_mean(image * values, radius) - mean_image * mean_values
+    pairs = image[:, :, None] * image[:, None]
+    spread = _box_mean(pairs.flatten(1, 2), radius).unflatten(1, (3, 3)) - mean_image[:, :, None] * mean_image[:, None]
+    spread = spread.permute(0, 3, 4, 1, 2) + FILTER_SMOOTHING * torch.eye(3).to(image)
+    slope = torch.linalg.solve(spread, covariance.permute(0, 2, 3, 1)[..., None])[..., 0].permute(0, 3, 1, 2)
+    offset = mean_values - (slope * mean_image).sum(1, keepdim=True)
+    return (_box_mean(slope, radius) * image).sum(1, keepdim=True) + _box_mean(offset, radius)
+
+
+def _box_mean(image: Float[Tensor, "1 c s s"], radius: int) -> Float[Tensor, "1 c s s"]:
+    """Mean over the part of each window that lies inside the image."""
+    window = 2 * radius + 1
+    return functional.avg_pool2d(image, window, stride=1, padding=radius, count_include_pad=False)
+
+
+def _belongs_to_face(mask: Float[Tensor, "1 1 s s"], portrait: Portrait) -> Float[Tensor, "1 1 s s"]:
+    """1 near the connected part that holds most landmarks, 0 elsewhere."""
+    labels, _ = ndimage.label(mask[0, 0].numpy() > 0.5)
+    places = np.clip(portrait.landmarks.astype(int), 0, portrait.size_px - 1)
+    votes = np.bincount(labels[places[:, 1], places[:, 0]], minlength=2)
+    votes[0] = 0
+    person = torch.from_numpy(labels == votes.argmax())[None, None].float()
+    reach = max(1, round(LOOSE_EDGE * portrait.size_px))
+    return functional.max_pool2d(person, 2 * reach + 1, stride=1, padding=reach)
