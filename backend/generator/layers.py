@@ -127,11 +127,14 @@ class FullyConnected(nn.Module):
         self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
         self.bias = nn.Parameter(torch.full((out_features,), bias_init / lr_multiplier)) if bias else None
 
-    def forward(self, x: Float[Tensor, "b in_features"]) -> Float[Tensor, "b out_features"]:
+    def forward(self, x: Float[Tensor, "*b in_features"]) -> Float[Tensor, "*b out_features"]:
         """One row per sample."""
+        return bias_act(functional.linear(x, *self.effective()), activation=self.activation)
+
+    def effective(self) -> tuple[Float[Tensor, "out_features in_features"], Float[Tensor, "out_features"] | None]:
+        """Weight and bias as they are used."""
         weight = self.weight * (self.lr_multiplier / math.sqrt(self.weight.shape[1]))
-        bias = None if self.bias is None else self.bias * self.lr_multiplier
-        return bias_act(functional.linear(x, weight, bias), activation=self.activation)
+        return weight, None if self.bias is None else self.bias * self.lr_multiplier
 
 
 def modulated_conv(

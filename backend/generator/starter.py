@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The starter generator: tri-planes over a canonical head whose bare skin is known in closed form.
+
+The planes hold colour and the *outer* surface: hair and clothes. The body's signed distance is a stored lattice, so that
+no refinement can dent a face; the head is the union of both. World and canonical units are metres.
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from backend.generator.decoder import Decoder
+from backend.generator.layers import FullyConnected
+from backend.generator.planes import sample_planes
+from backend.generator.synthesis import SynthesisNetwork, num_ws_of
+
+SHARPNESS_M = 0.002  # The density falls from inside to outside over about four times this distance.
+OUTER_SCALE_M = 0.01  # One unit of the decoder's first output.
+FACE_BLEND_M = 0.006
+# How much finer than at the edge the planes are in the middle: x and y crowd the face, z is even.
+WARP = (1.2, 0.8, 0.0)
+
+
+@dataclass(frozen=True)
+class StarterConfig:
+    """Sizes of the starter generator.
+
+    Args:
+        z_dim: Numbers that describe appearance, hair and top.
+        w_dim: Size of a row of ``ws``.
+        mapping_layers: Dense layers from ``z`` to ``w``.
+        plane_resolution: Side of a plane, pixels.
+        plane_channels: Features of a point.
+        channels: Synthesis features at sides 4, 8, ... up to the plane's.
+        decoder_hidden: Width of the decoder.
+        side: Edge of the canonical cube, metres.
+    """
+
+    z_dim: int
+    w_dim: int = 256
+    mapping_layers: int = 3
+    plane_resolution: int = 128
+    plane_channels: int = 16
+    channels: tuple[int, ...] = (256, 256, 192, 128, 64, 32)
+    decoder_hidden: int = 64
+    side: float = 0.42
+
+    def to_dict(self) -> dict[str, object]:
+        """For the header of the weights."""
+        return asdict(self)
+
+
+class StarterGenerator(nn.Module):
+    """From codes to planes, and from planes to a field.
+
+    Args:
+        config: Sizes.
+        body: Signed distance of the bare head on the cube's lattice, metres, indexed x, y, z.
+        face: The same on a finer lattice.
+        face_box: Low and high corner of that lattice, metres.
+    """
+
+    def __init__(
+        self,
+        config: StarterConfig,
+        *,
+        body: Float[Tensor, "r r r"],
+        face: Float[Tensor, "fx fy fz"],
+        face_box: Float[Tensor, "2 3"],
+    ) -> None:
+        super().__init__()
+        self.config = config
+        layers = []
+        for number in range(config.mapping_layers):
+            last = number == config.mapping_layers - 1
+            features = config.w_dim if number else config.z_dim
+            layers.append(FullyConnected(features, config.w_dim, activation="linear" if last else "lrelu"))
+        self.mapping = nn.Sequential(*layers)
+        sides = [4 * 2**i for i in range(len(config.channels))]
+        self.synthesis = SynthesisNetwork(
+            w_dim=config.w_dim,
+            resolution=config.plane_resolution,
+            image_channels=3 * config.plane_channels,
+            channels=dict(zip(sides, config.channels, strict=True)),
+        )
+        shape = (1, 3, config.plane_channels, config.plane_resolution, config.plane_resolution)
+        self.mean_planes = nn.Parameter(0.1 * torch.randn(shape))
+        self.decoder = Decoder(config.plane_channels, hidden=config.decoder_hidden, outputs=3)
+        self.register_buffer("body", body, persistent=False)
+        self.register_buffer("face", face, persistent=False)
+        self.register_buffer("face_box", face_box, persistent=False)
+
+    @property
+    def num_ws(self) -> int:
+        """Rows of ``ws``."""
+        return num_ws_of(self.config.plane_resolution)
+
+    def map(self, z: Float[Tensor, "b z_dim"]) -> Float[Tensor, "b num_ws w_dim"]:
+        """Codes of described heads."""
+        w: Tensor = self.mapping(z)
+        return w[:, None].expand(-1, self.num_ws, -1)
+
+    def planes(
+        self, ws: Float[Tensor, "b num_ws w_dim"], plane_offset: Float[Tensor, "b 3 c r r"] | None = None
+    ) -> Float[Tensor, "b 3 c r r"]:
+        """Feature planes of a batch of codes, moved by ``plane_offset``."""
+        planes = self.synthesis(ws).unflatten(1, (3, self.config.plane_channels)) + self.mean_planes
+        return planes if plane_offset is None else planes + plane_offset
+
+    def decode(
+        self, planes: Float[Tensor, "b 3 c r r"], points: Float[Tensor, "b n 3"]
+    ) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n 3"]]:
+        """Signed distance of hair and clothes, metres, and sRGB colour in about [0, 1], at canonical points."""
+        features = sample_planes(planes, warp(points, self.config.side), side=self.config.side, axes="corrected")
+        outer, color = self.decoder(features)
+        return outer * OUTER_SCALE_M, color
+
+    def body_distance(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+        """Signed distance of the bare head at canonical points, metres."""
+        half = self.config.side / 2
+        low = torch.tensor([-half] * 3, device=points.device)
+        coarse = _sample_lattice(self.body, points, torch.stack([low, -low]))
+        fine = _sample_lattice(self.face, points, self.face_box)
+        edge = torch.minimum(points - self.face_box[0], self.face_box[1] - points).amin(-1)
+        return torch.lerp(coarse, fine, (edge / FACE_BLEND_M).clamp(0, 1))
+
+    def field(
+        self, ws: Float[Tensor, "1 num_ws w_dim"], plane_offset: Float[Tensor, "1 3 c r r"] | None = None
+    ) -> "StarterField":
+        """The head of one code."""
+        return StarterField(self, self.planes(ws, plane_offset))
+
+
+class StarterField:
+    """A head as density and colour in canonical space, differentiable in the planes.
+
+    Args:
+        generator: Decodes.
+        planes: Of one head.
+    """
+
+    level = 0.5 / SHARPNESS_M
+
+    def __init__(self, generator: StarterGenerator, planes: Float[Tensor, "1 3 c r r"]) -> None:
+        self.generator = generator
+        self.planes = planes
+        self.side = generator.config.side
+
+    def signed_distance(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+        """Distance to skin, hair or clothes, whichever is outermost, metres, negative inside."""
+        outer, _ = self.generator.decode(self.planes, points[None])
+        return torch.minimum(self.generator.body_distance(points), outer[0])
+
+    def density(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+        """Density per metre; ``level`` on the surface.
+
+        Source:
+            Yariv et al. 2021, arXiv:2106.12052 (VolSDF), with a logistic instead of a Laplace distribution.
+        """
+        return torch.sigmoid(-self.signed_distance(points) / SHARPNESS_M) / SHARPNESS_M
+
+    def color(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        """sRGB colour in [0, 1]."""
+        _, color = self.generator.decode(self.planes, points[None])
+        return color[0].clamp(0, 1)
+
+
+def warp(points: Float[Tensor, "*n 3"], side: float) -> Float[Tensor, "*n 3"]:
+    """Canonical points to plane coordinates: the same cube, stretched in its middle where the face is."""
+    gain = torch.tensor(WARP, device=points.device)
+    unit = points * (2 / side)
+    return unit * (1 + gain) / (1 + gain * unit.abs()) * (side / 2)
+
+
+def _sample_lattice(
+    lattice: Float[Tensor, "x y z"], points: Float[Tensor, "n 3"], box: Float[Tensor, "2 3"]
+) -> Float[Tensor, "n"]:
+    """Trilinear values at points; beyond the box the nearest ones."""
+    unit = (points - box[0]) / (box[1] - box[0]) * 2 - 1
+    # grid_sample runs its first coordinate along the last axis.
+    volume = lattice.permute(2, 1, 0)[None, None]
+    values = functional.grid_sample(
+        volume, unit[None, None, None], mode="bilinear", padding_mode="border", align_corners=True
+    )
+    return values.reshape(-1)
