@@ -6,7 +6,6 @@ python3 scripts/test.py --only unit   one of: format, lint, types, unit, contrac
 """
 
 import argparse
-import re
 import shutil
 import subprocess
 import sys
@@ -109,12 +108,13 @@ def run(name: str, command: list[str]) -> tuple[bool, str]:
     process = subprocess.Popen(
         command, cwd=ROOT, env=child_environ(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    last_line = ""
+    closing_line = ""
     for line in process.stdout or ():
         print(line, end="", flush=True)
-        last_line = line.strip(" =\n") or last_line
+        if not line.startswith("[*]"):  # ruff's offer to repair comes after its result
+            closing_line = line.strip(" =\n") or closing_line
     passed = process.wait() == 0
-    return passed, f"{'ok' if passed else 'FAILED'} {name}: {re.sub(chr(27) + '[^m]*m', '', last_line)}"
+    return passed, f"{'ok' if passed else 'FAILED'} {name}: {closing_line}"
 
 
 if __name__ == "__main__":
