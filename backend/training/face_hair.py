@@ -118,6 +118,7 @@ def scalp_cover(mirrored: Float[np.ndarray, "n 3"], appearance: Appearance) -> F
         (degree, height + (raised + recession * np.exp(-0.5 * ((degree - 32) / 11) ** 2)) * (degree < 60))
         for degree, height in HAIRLINE
     ]
-    distance, _ = stroke_distance(degrees * DM_PER_DEGREE, y, [(degree * DM_PER_DEGREE, h) for degree, h in curve])
+    unrolled = np.stack([degrees * DM_PER_DEGREE, y], axis=1)
+    distance, _ = stroke_distance(unrolled, [(degree * DM_PER_DEGREE, h) for degree, h in curve])
     inwards = np.where(y > curve_at(degrees, curve), distance, -distance)
     return smooth_step(inwards + ragged, -0.03, 0.06)

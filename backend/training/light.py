@@ -123,7 +123,7 @@ def shade(
     return (
         color
         + _highlight(normals, to_camera, light, facing, lit=lit, shine=shine)
-        + 0.04 * shine[:, None] * (surround * seen * _edge_gain(normals, to_camera))
+        + 0.015 * shine[:, None] * (surround * seen * _edge_gain(normals, to_camera))
     )
 
 

@@ -37,17 +37,17 @@ def curve_at(x: Float[np.ndarray, "n"], curve: Curve) -> Float[np.ndarray, "n"]:
 
 
 def stroke_distance(
-    x: Float[np.ndarray, "n"], y: Float[np.ndarray, "n"], curve: Curve
+    points: Float[np.ndarray, "n d"], knots: Sequence[Sequence[float]]
 ) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
-    """Distance to a polyline, and the place of the nearest point along it from 0 to 1."""
-    knots = np.array(curve)
-    starts, steps = knots[:-1], np.diff(knots, axis=0)
+    """Distance to a polyline in the plane or in space, and the place of the nearest point along it from 0 to 1."""
+    corners = np.array(knots)
+    steps = np.diff(corners, axis=0)
     lengths = np.linalg.norm(steps, axis=1)
     before = np.concatenate([[0.0], np.cumsum(lengths)[:-1]])
-    nearest, place = np.full(len(x), np.inf), np.zeros(len(x))
-    for start, step, length, passed in zip(starts, steps, lengths, before, strict=True):
-        along = np.clip(((x - start[0]) * step[0] + (y - start[1]) * step[1]) / length**2, 0.0, 1.0)
-        distance = np.hypot(x - start[0] - along * step[0], y - start[1] - along * step[1])
+    nearest, place = np.full(len(points), np.inf), np.zeros(len(points))
+    for start, step, length, passed in zip(corners[:-1], steps, lengths, before, strict=True):
+        along = np.clip((points - start) @ step / length**2, 0.0, 1.0)
+        distance = np.linalg.norm(points - start - along[:, None] * step, axis=1)
         closer = distance < nearest
         nearest = np.where(closer, distance, nearest)
         place = np.where(closer, (passed + along * length) / lengths.sum(), place)

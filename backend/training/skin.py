@@ -174,7 +174,7 @@ def _add_face_shade(
     nostril = spot(shape, (0.075, 6.868, 1.56), (0.032, 0.014, 0.06))
     color = scale(color, (0.25, 0.17, 0.16), np.clip(1.1 * nostril, 0, 1))
     below_nose = spot(shape, (0.0, 6.835, 1.56), (0.11, 0.022, 0.1))
-    wing, _ = stroke_distance(place.x, place.y, NOSE_WING)
+    wing, _ = stroke_distance(place.mirrored[:, :2], NOSE_WING)
     wing_crease = bump(wing, 0.0, 0.012) * smooth_step(place.z, 1.56, 1.50) * front
     below_lip = spot(shape, (0.0, 6.478, 1.5), (0.12, 0.022, 0.15))
     below_jaw = smooth_step(place.y, 6.32, 6.05) * smooth_step(place.z, 0.2, 0.6) * smooth_step(place.z, 1.38, 1.2)
@@ -202,9 +202,10 @@ def _add_wrinkles(
     lines += [(curve, 0.03 + 0.32 * strength, 0.013) for curve in FOREHEAD_LINES]
     is_face = place.front > 0.05
     dark, light = np.zeros(len(color)), np.zeros(len(color))
-    wander = 0.008 * value_noise(place.mirrored[is_face] * 14.0, 51)
+    drawn = place.mirrored[is_face, :2].copy()
+    drawn[:, 1] += 0.008 * value_noise(place.mirrored[is_face] * 14.0, 51)
     for curve, amount, width in lines:
-        distance, along = stroke_distance(place.x[is_face], place.y[is_face] + wander, curve)
+        distance, along = stroke_distance(drawn, curve)
         fade = smooth_step(along, 0.0, 0.3) * smooth_step(along, 1.0, 0.5)
         # A crisp line in a wide soft valley.
         valley = 0.62 * bump(distance, 0.0, 0.55 * width) + 0.38 * bump(distance, 0.0, 2.2 * width)
@@ -242,7 +243,7 @@ def _add_lids(color: Float[np.ndarray, "n 3"], place: SkinPoints, appearance: Ap
     x, y = place.x, place.y
     near = _near_eye(place) * smooth_step(place.z, 1.25, 1.31)
     above = y - curve_at(x, UPPER_LID)
-    fold, along = stroke_distance(x, y, LID_FOLD)
+    fold, along = stroke_distance(place.mirrored[:, :2], LID_FOLD)
     fold_line = near * bump(fold, 0.0, 0.008) * smooth_step(along, -0.05, 0.2) * smooth_step(along, 1.05, 0.8)
     color = scale(color, CREASE, 0.60 * fold_line)
     lid = near * smooth_step(above, -0.004, 0.006) * smooth_step(above, 0.06, 0.03)
@@ -266,7 +267,7 @@ def _add_lashes(color: Float[np.ndarray, "n 3"], place: SkinPoints, appearance: 
     outwards = smooth_step(x, 0.18, 0.40)
     above, below = y - curve_at(x, UPPER_LID), curve_at(x, LOWER_LID) - y
     ends = smooth_step(x, 0.175, 0.21) * smooth_step(x, 0.485, 0.445)
-    thickness = (0.007 + 0.009 * outwards) * (0.7 + 0.6 * appearance.lash_darkness)
+    thickness = (0.009 + 0.009 * outwards) * (0.7 + 0.6 * appearance.lash_darkness)
     upper = smooth_step(above, -0.030, -0.008) * smooth_step(above, 1.6 * thickness, 0.5 * thickness)
     # Beyond the outer corner the line flicks up a little.
     lower = bump(below, 0.004, 0.0055) * (0.15 + 0.35 * outwards)
