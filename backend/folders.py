@@ -33,8 +33,3 @@ def model_path(name: str) -> Path:
 def starter_path() -> Path:
     """The starter generator's weights, which come with the program."""
     return Path(__file__).parent / "weights" / "starter.safetensors"
-
-
-def log_folder() -> Path:
-    """Folder of the logs that unexpected errors leave."""
-    return home_folder() / "logs"

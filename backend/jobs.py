@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from backend.head import Head, HeadRecord, Slider
 
 MESH_SUFFIXES = (".glb", ".obj", ".ply")
+INTERNAL = "internal"
 SETUP_HINT = "Run `python3 scripts/protome.py setup`, which installs what is needed."
 
 Result = dict[str, object]
@@ -45,12 +46,15 @@ class Pipeline(Protocol):
         ...
 
 
+LoadPipeline = Callable[[], Pipeline]
+
+
 @dataclass(frozen=True)
 class Failure:
     """How a job ended badly.
 
     Args:
-        code: Stable name for programs; ``internal`` is a mistake of ours, whose traceback went to stderr.
+        code: Stable name for programs; ``INTERNAL`` is a mistake of ours, whose traceback went to stderr.
         message: One or two sentences for people.
     """
 
@@ -85,7 +89,7 @@ def find_device() -> str:
     return choose_device("auto").type
 
 
-def invert_photo(request: Invert, report: Report, *, pipeline: Pipeline) -> Result:
+def invert_photo(request: Invert, report: Report, *, load_pipeline: LoadPipeline) -> Result:
     """Turn a photo into a mesh file, and a report and a contact sheet where asked for.
 
     Returns:
@@ -101,7 +105,8 @@ def invert_photo(request: Invert, report: Report, *, pipeline: Pipeline) -> Resu
     for path, suffix in extras:
         if path is not None:
             check_output(Path(path), [suffix])
-    head = pipeline.reconstruct(photo, settings, report)
+    report(Progress("start", 0.0, None))
+    head = load_pipeline().reconstruct(photo, settings, report)
     report(Progress("write", 1.0, None))
     content = _finite(head.report) | {"photo_sha256": head.record.photo_sha256, "settings": asdict(settings)}
     with staging(keep=photo) as stage:
@@ -115,7 +120,7 @@ def invert_photo(request: Invert, report: Report, *, pipeline: Pipeline) -> Resu
     return {"output": str(output), "report": content}
 
 
-def resynthesize_head(request: Resynthesize, report: Report, *, pipeline: Pipeline) -> Result:
+def resynthesize_head(request: Resynthesize, report: Report, *, load_pipeline: LoadPipeline) -> Result:
     """Build a head anew at other slider values, with the settings it was made with unless others are given.
 
     Returns:
@@ -129,7 +134,8 @@ def resynthesize_head(request: Resynthesize, report: Report, *, pipeline: Pipeli
     settings = settings_from(_kept_settings(record.settings) | request.settings)
     output = Path(request.output)
     check_output(output, MESH_SUFFIXES)
-    head = pipeline.resynthesize(record, request.slider_values, settings, report)
+    report(Progress("start", 0.0, None))
+    head = load_pipeline().resynthesize(record, request.slider_values, settings, report)
     report(Progress("write", 1.0, None))
     content = _finite(head.report) | {"settings": asdict(settings)}
     with staging() as stage:
@@ -146,6 +152,18 @@ def list_sliders(request: Sliders) -> Result:
         RecordError: The record cannot be used.
     """
     return {"sliders": [asdict(slider) for slider in read_record_text(request.record).sliders]}
+
+
+def read_record_file(path: Path) -> str:
+    """The record in a head's GLB as JSON text.
+
+    Raises:
+        RecordError: The file cannot be read or holds no usable record.
+    """
+    from backend.glb import read_record
+    from backend.record import record_to_json
+
+    return record_to_json(read_record(path))
 
 
 def output_folders(request: Params) -> set[Path]:
@@ -172,7 +190,7 @@ def attempt(job: Callable[[], Result]) -> Result | Failure:
         traceback.print_exc()
         if type(error).__name__ == "OutOfMemoryError":  # torch's, which this module must not import
             return _out_of_memory()
-        return Failure("internal", f"Protome made a mistake ({type(error).__name__}: {error}).")
+        return Failure(INTERNAL, f"Protome made a mistake ({type(error).__name__}: {error}).")
 
 
 def settings_from(values: Mapping[str, object]) -> Settings:

@@ -39,11 +39,10 @@ from backend.staging import remove_leftovers
 
 POLL_S = 0.1
 
-LoadPipeline = Callable[[], jobs.Pipeline]
 FindDevice = Callable[[], str]
 
 
-def main(load_pipeline: LoadPipeline = jobs.load_pipeline, find_device: FindDevice = jobs.find_device) -> None:
+def main(load_pipeline: jobs.LoadPipeline = jobs.load_pipeline, find_device: FindDevice = jobs.find_device) -> None:
     """Serve the add-on on this process's stdin and stdout; their end is the process's end."""
     requests, events = take_standard_streams()
     Worker(events, load_pipeline, find_device).serve(requests)
@@ -70,7 +69,7 @@ class Worker:
         find_device: Name of the device that ``auto`` stands for; called once, after ``load_pipeline``.
     """
 
-    def __init__(self, events: BinaryIO, load_pipeline: LoadPipeline, find_device: FindDevice) -> None:
+    def __init__(self, events: BinaryIO, load_pipeline: jobs.LoadPipeline, find_device: FindDevice) -> None:
         self._events = events
         self._load_pipeline = load_pipeline
         self._find_device = find_device
@@ -131,22 +130,22 @@ class Worker:
             self._check_cancelled(request)
             self._send(JobProgress(request.id, progress.stage, progress.fraction, progress.eta_s))
 
-        report(Progress("start", 0.0, None))
+        def load_pipeline() -> jobs.Pipeline:
+            while self._warm_up.is_alive():
+                self._check_cancelled(request)
+                self._warm_up.join(POLL_S)
+            return self._load_pipeline()
+
+        self._check_cancelled(request)
         match request.params:
             case Sliders():
                 return jobs.list_sliders(request.params)
             case Invert():
-                return jobs.invert_photo(request.params, report, pipeline=self._pipeline(request))
+                return jobs.invert_photo(request.params, report, load_pipeline=load_pipeline)
             case Resynthesize():
-                return jobs.resynthesize_head(request.params, report, pipeline=self._pipeline(request))
+                return jobs.resynthesize_head(request.params, report, load_pipeline=load_pipeline)
             case _:
                 raise TypeError(f"{type(request.params).__name__} is not a job")
-
-    def _pipeline(self, request: Request) -> jobs.Pipeline:
-        while self._warm_up.is_alive():
-            self._check_cancelled(request)
-            self._warm_up.join(POLL_S)
-        return self._load_pipeline()
 
     def _check_cancelled(self, request: Request) -> None:
         with self._state:

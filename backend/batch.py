@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All photos of a folder, one after the other; what is done is kept, whatever happens to the rest."""
+
+import csv
+import hashlib
+import io
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from backend.config import Settings
+from backend.errors import SettingsError
+from backend.jobs import Failure, LoadPipeline, Result, attempt, invert_photo
+from backend.output import output_error, write_output
+from backend.progress import Report
+from backend.protocol import Invert
+
+PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
+SUMMARY = "summary.csv"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One photo and where its results go."""
+
+    photo: Path
+    output: Path
+
+    @property
+    def report(self) -> Path:
+        """The JSON report, which also remembers what the output was made from."""
+        return self.output.with_suffix(".json")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A line of the summary.
+
+    Args:
+        item: The photo.
+        status: ``done``, ``skipped`` (was done before) or ``failed``.
+        scores: Of the head, by name.
+        failure: Why it failed.
+        seconds: Spent on this photo in this run.
+    """
+
+    item: Item
+    status: str
+    scores: dict[str, float]
+    failure: Failure | None = None
+    seconds: float = 0.0
+
+
+def find_items(folder: Path, out: Path, *, suffix: str, is_recursive: bool) -> list[Item]:
+    """The photos of a folder in the order of their names, and an output for each.
+
+    Photos that differ only in their suffix keep it in the output's name. What lies below ``out`` is left out.
+
+    Raises:
+        SettingsError: The folder does not exist, holds no photo, or is also the output folder.
+    """
+    if not folder.is_dir():
+        raise SettingsError(f"There is no folder {folder}. Choose a folder with photos.")
+    if out.resolve() == folder.resolve():
+        raise SettingsError("The heads would lie among the photos. Choose another folder with --out.")
+    photos = sorted(_find_photos(folder, is_recursive=is_recursive))
+    photos = [photo for photo in photos if out.resolve() not in photo.resolve().parents]
+    if not photos:
+        raise SettingsError(f"{folder} holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))}).")
+    names = [photo.relative_to(folder).with_suffix("") for photo in photos]
+    counts = Counter(str(name).casefold() for name in names)
+    items = []
+    for photo, name in zip(photos, names, strict=True):
+        is_alone = counts[str(name).casefold()] == 1
+        stem = name.name if is_alone else photo.name
+        items.append(Item(photo, out / name.parent / f"{stem}{suffix}"))
+    return items
+
+
+def run_batch(
+    items: list[Item],
+    out: Path,
+    settings: Settings,
+    *,
+    load_pipeline: LoadPipeline,
+    report_of: Callable[[int], Report],
+    announce: Callable[[int, Outcome], None],
+) -> list[Outcome]:
+    """Invert each photo that is not done; the summary in ``out`` is rewritten after each.
+
+    Args:
+        items: From ``find_items``; counted from 1 for the two functions below.
+        out: Folder of the summary; created where it does not exist.
+        settings: For all photos.
+        load_pipeline: Quick after its first call.
+        report_of: The report that gets a photo's progress.
+        announce: Gets each photo's outcome.
+
+    Raises:
+        OutputError: A folder cannot be made or the summary cannot be written.
+    """
+    outcomes: list[Outcome] = []
+    for number, item in enumerate(items, start=1):
+        _make_folder(item.output.parent)
+        start_s = time.perf_counter()
+        outcome = _earlier_outcome(item, settings) or _invert(item, settings, load_pipeline, report_of(number))
+        outcomes.append(replace(outcome, seconds=time.perf_counter() - start_s))
+        write_output(out / SUMMARY, _summary(outcomes))
+        announce(number, outcomes[-1])
+    return outcomes
+
+
+def _find_photos(folder: Path, *, is_recursive: bool) -> Iterator[Path]:
+    for path in folder.rglob("*") if is_recursive else folder.iterdir():
+        if path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".") and path.is_file():
+            yield path
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from error
+
+
+def _earlier_outcome(item: Item, settings: Settings) -> Outcome | None:
+    """The outcome of an earlier run with the same photo and settings, if its output is still there."""
+    if not item.output.is_file():
+        return None
+    try:
+        content = json.loads(item.report.read_text(encoding="utf-8"))
+        with item.photo.open("rb") as file:
+            photo_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return None
+    if not isinstance(content, dict) or content.get("photo_sha256") != photo_sha256:
+        return None
+    if not _are_same_but_for_device(content.get("settings"), asdict(settings)):
+        return None
+    return Outcome(item, "skipped", _scores(content))
+
+
+def _are_same_but_for_device(earlier: Any, settings: dict[str, object]) -> bool:
+    return isinstance(earlier, dict) and earlier | {"device": None} == settings | {"device": None}
+
+
+def _invert(item: Item, settings: Settings, load_pipeline: LoadPipeline, report: Report) -> Outcome:
+    request = Invert(str(item.photo), str(item.output), asdict(settings), str(item.report), None)
+
+    def job() -> Result:
+        return invert_photo(request, report, load_pipeline=load_pipeline)
+
+    result = attempt(job)
+    if isinstance(result, Failure):
+        return Outcome(item, "failed", {}, failure=result)
+    return Outcome(item, "done", _scores(result["report"]))
+
+
+def _scores(content: Any) -> dict[str, float]:
+    scores = content.get("scores")
+    if not isinstance(scores, dict):
+        return {}
+    return {name: value for name, value in scores.items() if isinstance(value, int | float)}
+
+
+def _summary(outcomes: list[Outcome]) -> bytes:
+    """The outcomes as CSV, UTF-8 with a mark by which spreadsheets know it."""
+    names = sorted({name for outcome in outcomes for name in outcome.scores})
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["photo", "status", "output", "seconds", *names, "reason"])
+    for outcome in outcomes:
+        failure = outcome.failure
+        output = "" if failure else outcome.item.output
+        scores = [outcome.scores.get(name, "") for name in names]
+        reason = failure.message if failure else ""
+        writer.writerow([outcome.item.photo, outcome.status, output, f"{outcome.seconds:.2f}", *scores, reason])
+    return text.getvalue().encode("utf-8-sig", "backslashreplace")

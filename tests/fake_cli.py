@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real command line with the fake pipeline: ``python tests/fake_cli.py COMMAND ...``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from backend import cli, jobs
+
+
+def load_pipeline():
+    from tests import fake_pipeline
+
+    return fake_pipeline
+
+
+if __name__ == "__main__":
+    jobs.load_pipeline = load_pipeline
+    sys.exit(cli.main(sys.argv[1:]))
