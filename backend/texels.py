@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.sparse import csr_array
 
 NEIGHBOURS = [(0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1)]
 
@@ -29,11 +30,7 @@ class Texels:
 
     def interpolate(self, values: Float[np.ndarray, "v c"]) -> Float[np.ndarray, "n c"]:
         """Vertex values at the texels, as float32."""
-        result = np.zeros((len(self.index), values.shape[1]), dtype=np.float32)
-        single = values.astype(np.float32)
-        for corner in range(3):
-            result += single[self.corners[:, corner]] * self.barycentric[:, corner, None]
-        return result
+        return self._weights(len(values)) @ values.astype(np.float32)
 
     def gather(
         self, values: Float[np.ndarray, "n c"], weights: Float[np.ndarray, "n"], count: int
@@ -42,17 +39,17 @@ class Texels:
 
         A vertex without weight gets 0; one without texels too.
         """
-        total, area = np.zeros((count, values.shape[1])), np.zeros(count)
-        weight = np.zeros(count)
-        for corner in range(3):
-            vertex, share = self.corners[:, corner], self.barycentric[:, corner]
-            area += np.bincount(vertex, share, minlength=count)
-            weighted = share * weights
-            weight += np.bincount(vertex, weighted, minlength=count)
-            for channel in range(values.shape[1]):
-                total[:, channel] += np.bincount(vertex, weighted * values[:, channel], minlength=count)
+        to_vertices = self._weights(count).T
+        weight = to_vertices @ weights.astype(np.float32)
+        total = to_vertices @ (values * weights[:, None]).astype(np.float32)
+        area = to_vertices @ np.ones(len(weights), dtype=np.float32)
         means = np.divide(total, weight[:, None], out=np.zeros_like(total), where=weight[:, None] > 0)
         return means, np.divide(weight, area, out=np.zeros_like(weight), where=area > 0)
+
+    def _weights(self, count: int) -> csr_array:
+        """The barycentric weights as a matrix from ``count`` vertices to the texels."""
+        first = np.arange(0, 3 * len(self.index) + 1, 3, dtype=np.int32)
+        return csr_array((self.barycentric.ravel(), self.corners.ravel(), first), shape=(len(self.index), count))
 
 
 def rasterize_uv(uv: Float[np.ndarray, "v 2"], faces: Int[np.ndarray, "f 3"], size_px: int) -> Texels:
@@ -74,7 +71,7 @@ def rasterize_uv(uv: Float[np.ndarray, "v 2"], faces: Int[np.ndarray, "f 3"], si
     span, step = _expand(np.maximum(last - first, 0))
     triangle, row, column = triangle[span], row[span], first[span] + step
     barycentric = _barycentric(corners, triangle, column + 0.5, row + 0.5)
-    return Texels(size_px, row * size_px + column, faces[triangle].astype(np.int64), barycentric, triangle)
+    return Texels(size_px, row * size_px + column, faces.astype(np.int32)[triangle], barycentric, triangle)
 
 
 def _expand(counts: Int[np.ndarray, "n"]) -> tuple[Int[np.ndarray, "m"], Int[np.ndarray, "m"]]:

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The texture of a head: generator colours everywhere, photos where they see the surface or its mirror image."""
+
+from typing import cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from backend.blend import Layer, Membrane, blend_layers
+from backend.config import TextureConfig
+from backend.field import Field
+from backend.mesh import Mesh, vertex_normals
+from backend.mirror import mirror_image
+from backend.raycast import sample_bilinear
+from backend.reprojection import PhotoView, Reprojection
+from backend.texels import Texels, fill_gaps, rasterize_uv
+
+POINTS_PER_CALL = 1 << 16
+MIRROR_TRUST = 0.9  # Faces are symmetric in most, not all, of their detail.
+
+
+def bake_texture(
+    mesh: Mesh,
+    photo_vertices: Float[np.ndarray, "v 3"],
+    field: Field,
+    *,
+    photos: list[PhotoView],
+    config: TextureConfig,
+) -> UInt8[np.ndarray, "t t 3"]:
+    """The sRGB texture for ``mesh.uv``.
+
+    Where a photo sees the surface it is used as it is. What it shows of one half of the face also serves the other
+    half, in canonical space, where the other half is not seen. Everywhere else stand the generator's colours, tinted
+    to continue the photo.
+
+    Args:
+        mesh: With uv; canonical positions are the vertices where the mesh has none.
+        photo_vertices: The same vertices with the photo's pose and expression, in the world of its camera.
+        field: Colours by canonical position.
+        photos: The main one first; they share the pose and expression of ``photo_vertices``.
+        config: Size of the result.
+
+    Raises:
+        ValueError: The mesh has no uv.
+    """
+    if mesh.uv is None:
+        raise ValueError("bake_texture needs a mesh with uv")
+    canonical = mesh.vertices if mesh.canonical is None else mesh.canonical
+    texels = rasterize_uv(mesh.uv, mesh.faces, config.size_px)
+    generated = _generated_colors(field, canonical, mesh, texels, config)
+    colors = generated
+    if photos:
+        membrane = Membrane(mesh.vertices, mesh.faces, _field_colors(field, canonical))
+        layers = _layers(membrane, texels, mesh, canonical, photo_vertices, photos)
+        colors = blend_layers(membrane, texels, generated, layers)
+    return _to_image(texels, colors, config)
+
+
+def _to_image(texels: Texels, colors: Float[np.ndarray, "n 3"], config: TextureConfig) -> UInt8[np.ndarray, "t t 3"]:
+    size = texels.size_px
+    image, is_known = np.zeros((size * size, 3), np.float32), np.zeros(size * size, bool)
+    image[texels.index], is_known[texels.index] = colors, True
+    filled = fill_gaps(image.reshape(size, size, 3), is_known.reshape(size, size), config.margin_px)
+    return np.rint(np.clip(filled, 0, 1) * 255).astype(np.uint8)
+
+
+def _field_colors(field: Field, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    colors = np.empty((len(points), 3), np.float32)
+    with torch.inference_mode():
+        for first in range(0, len(points), POINTS_PER_CALL):
+            block = torch.from_numpy(points[first : first + POINTS_PER_CALL].astype(np.float32))
+            colors[first : first + POINTS_PER_CALL] = field.color(block).cpu().numpy()
+    return np.clip(colors, 0, 1)
+
+
+def _generated_colors(
+    field: Field, canonical: Float[np.ndarray, "v 3"], mesh: Mesh, texels: Texels, config: TextureConfig
+) -> Float[np.ndarray, "n 3"]:
+    """The generator's colours at the texels, enlarged from a smaller texture where that is fine enough."""
+    uv = cast(np.ndarray, mesh.uv)
+    if config.field_px >= config.size_px:
+        return _field_colors(field, texels.interpolate(canonical))
+    small = rasterize_uv(uv, mesh.faces, config.field_px)
+    size = small.size_px
+    image, is_known = np.zeros((size * size, 3), np.float32), np.zeros(size * size, bool)
+    image[small.index], is_known[small.index] = _field_colors(field, small.interpolate(canonical)), True
+    filled = fill_gaps(image.reshape(size, size, 3), is_known.reshape(size, size), 2)
+    row, column = np.divmod(texels.index, texels.size_px)
+    scale = size / texels.size_px
+    return sample_bilinear(filled, (column + 0.5) * scale, (row + 0.5) * scale)
+
+
+def _layers(
+    membrane: Membrane,
+    texels: Texels,
+    mesh: Mesh,
+    canonical: Float[np.ndarray, "v 3"],
+    photo_vertices: Float[np.ndarray, "v 3"],
+    photos: list[PhotoView],
+) -> list[Layer]:
+    """What the photos show of each texel, then what they show of its mirror image."""
+    welded_normals = vertex_normals(photo_vertices, membrane.first[membrane.faces])
+    normals = welded_normals[membrane.first[membrane.index]]
+    area_px = np.bincount(texels.triangle, minlength=len(mesh.faces)).astype(np.float64)
+    views = [Reprojection(photo, photo_vertices, mesh.faces, area_px) for photo in photos]
+    points, directions = texels.interpolate(photo_vertices), texels.interpolate(normals)
+    layers = [Layer(*view.sample(points, directions)) for view in views]
+    twin = mirror_image(canonical, mesh.faces)
+    points, directions = texels.interpolate(twin.carry(photo_vertices)), texels.interpolate(twin.carry(normals))
+    faithful = MIRROR_TRUST * texels.interpolate(twin.trust[:, None])[:, 0]
+    for view in views:
+        colors, trust = view.sample(points, directions)
+        layers.append(Layer(colors, trust * faithful))
+    return layers
