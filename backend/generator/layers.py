@@ -80,7 +80,7 @@ def bias_act(
         x: Channels stand second.
         bias: One number per channel.
         activation: ``lrelu`` has a slope of 0.2.
-        gain: On top of the activation's own gain; it scales `clamp` too.
+        gain: On top of the activation's own gain.
         clamp: Largest magnitude of the result.
     """
     if bias is not None:
@@ -96,7 +96,7 @@ def bias_act(
     total_gain = _GAINS[activation] * gain
     if total_gain != 1.0:
         x = x * total_gain
-    return x if clamp is None else x.clamp(-clamp * gain, clamp * gain)
+    return x if clamp is None else x.clamp(-clamp, clamp)
 
 
 class FullyConnected(nn.Module):
@@ -232,7 +232,8 @@ class SynthesisLayer(nn.Module):
             x = x + (self.noise_const * self.noise_strength).to(x.dtype)
         elif noise == "random":
             x = x + torch.randn_like(x[:, :1]) * self.noise_strength
-        return bias_act(x, self.bias, activation="lrelu", gain=gain, clamp=self.clamp)
+        clamp = None if self.clamp is None else self.clamp * gain
+        return bias_act(x, self.bias, activation="lrelu", gain=gain, clamp=clamp)
 
 
 class ToRGB(nn.Module):
