@@ -36,7 +36,7 @@ USAGE = """\
 usage: protome.py [--env DIR] COMMAND ...
 
   setup       only make or repair the environment and fetch the photo models
-  COMMAND     any command of the backend: invert, resynthesize, worker, doctor
+  COMMAND     any command of the backend: invert, resynthesize, batch, doctor, worker
               (protome.py COMMAND --help says more)
   --env DIR   folder of the environment; .venv beside this project otherwise
 """
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
         return run_backend(folder, command)
     except SetupError as error:
         print(f"protome: {error}", file=sys.stderr)
-        return 1
+        return 2
     except KeyboardInterrupt:
         print("protome: stopped. The same command goes on where it stopped.", file=sys.stderr)
         return 130
