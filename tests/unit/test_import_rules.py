@@ -12,13 +12,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # A module imports only from earlier rows; a sub-package counts as one module.
 BACKEND_LEVELS = [
-    "camera config errors face_mesh_points field flatbuffer folders inversion lattice mesh progress resample template "
-    "texels threads",
+    "camera config errors face_mesh_points field flatbuffer folders inversion lattice mesh progress resample template texels threads",
     "blend device generator head identity_network mirror models output photo protocol raycast surface tflite timing",
-    "catalogue photo_network record reprojection staging training",
-    "face_detector glb texture",
+    "catalogue console identity photo_network preview record reprojection staging training",
+    "doctor face_detector glb texture",
     "face_mesh jobs",
-    "landmarks worker",
+    "batch landmarks worker",
+    "alignment cli",
+    "__main__ mask pose",
 ]
 
 ADDON_LEVELS = [
