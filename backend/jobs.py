@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol, get_args, runtime_checkable
 
 from backend import __version__
 from backend.config import DeviceName, Quality, Settings
@@ -32,6 +32,7 @@ SETUP_HINT = "Run `python3 scripts/protome.py setup`, which installs what is nee
 Result = dict[str, object]
 
 
+@runtime_checkable
 class Pipeline(Protocol):
     """What jobs need of ``backend.pipeline``; tests put a quick one in its place."""
 

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backend.batch import SUMMARY, find_items, run_batch
+from backend.config import Settings
+from backend.errors import OutputError, SettingsError
+from tests import fake_pipeline
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = Settings()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "Photos ü"
+    folder.mkdir()
+    return folder
+
+
+def add(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(f"photo {name}".encode())
+
+
+def items_of(folder, out, *, suffix=".glb", is_recursive=False):
+    return find_items(folder, out, suffix=suffix, is_recursive=is_recursive)
+
+
+def outputs(folder, out, **options):
+    return [item.output.relative_to(out).as_posix() for item in items_of(folder, out, **options)]
+
+
+def run(folder, out, settings=SETTINGS, announce=lambda number, outcome: None):
+    return run_batch(
+        items_of(folder, out),
+        out,
+        settings,
+        load_pipeline=lambda: fake_pipeline,
+        report_of=lambda number: lambda progress: None,
+        announce=announce,
+    )
+
+
+def statuses(outcomes):
+    return [(outcome.item.photo.name, outcome.status) for outcome in outcomes]
+
+
+def summary(out):
+    with (out / SUMMARY).open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_photos_are_found_by_suffix_in_order(photos, tmp_path):
+    add(photos, "b.JPG", "a.png", "c.tiff", "notes.txt", ".hidden.png", "sub/d.webp")
+    (photos / "folder.png").mkdir()
+    out = tmp_path / "out"
+    assert outputs(photos, out) == ["a.glb", "b.glb", "c.glb"]
+    assert outputs(photos, out, suffix=".ply", is_recursive=True) == ["a.ply", "b.ply", "c.ply", "sub/d.ply"]
+
+
+def test_no_two_photos_share_an_output(photos, tmp_path):
+    add(photos, "a.png", "A.jpg", "b.c.png", "b.png", "sub/a.png")
+    out = tmp_path / "out"
+    assert outputs(photos, out, is_recursive=True) == ["A.jpg.glb", "a.png.glb", "b.c.glb", "b.glb", "sub/a.glb"]
+    reports = [item.report.name for item in items_of(photos, out)]
+    assert reports == ["A.jpg.json", "a.png.json", "b.c.json", "b.json"]
+
+
+def test_results_are_not_taken_for_photos(photos):
+    add(photos, "a.png", "out/a.png")
+    assert [item.photo.name for item in items_of(photos, photos / "out", is_recursive=True)] == ["a.png"]
+    with pytest.raises(SettingsError, match="among the photos"):
+        items_of(photos, photos / "sub" / "..")
+
+
+def test_folders_without_photos_are_refused(photos, tmp_path):
+    with pytest.raises(SettingsError, match="holds no photo"):
+        items_of(photos, tmp_path / "out")
+    with pytest.raises(SettingsError, match="no folder"):
+        items_of(photos / "nowhere", tmp_path / "out")
+
+
+def test_batch_goes_on_after_bad_photos(photos, tmp_path, capsys):
+    add(photos, "anna.png", "broken.png", "noface.png", "zoë.png")
+    out = tmp_path / "new" / "out"
+    outcomes = run(photos, out)
+    assert statuses(outcomes) == [
+        ("anna.png", "done"),
+        ("broken.png", "failed"),
+        ("noface.png", "failed"),
+        ("zoë.png", "done"),
+    ]
+    rows = summary(out)
+    assert [row["status"] for row in rows] == ["done", "failed", "failed", "done"]
+    assert rows[0]["identity"] == "0.4" and rows[0]["output"] == str(out / "anna.glb") and rows[0]["reason"] == ""
+    assert rows[2]["reason"].startswith("noface.png shows no face.") and rows[2]["output"] == ""
+    assert (out / "zoë.glb").read_bytes()[:4] == b"glTF"
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_only_what_has_changed_is_done_again(photos, tmp_path):
+    add(photos, "a.png", "b.png", "c.png", "d.png", "e.png")
+    out = tmp_path / "out"
+    assert {status for _, status in statuses(run(photos, out))} == {"done"}
+    times = {path: path.stat().st_mtime_ns for path in out.glob("*.glb")}
+    (photos / "a.png").write_bytes(b"another photo")
+    (out / "b.glb").unlink()
+    (out / "c.json").write_text("{")
+    (out / "d.json").write_text("[]")
+    outcomes = run(photos, out, Settings(device="cpu"))
+    assert [status for _, status in statuses(outcomes)] == ["done", "done", "done", "done", "skipped"]
+    assert summary(out)[4]["identity"] == "0.4"
+    assert (out / "e.glb").stat().st_mtime_ns == times[out / "e.glb"]
+    assert {status for _, status in statuses(run(photos, out, Settings(seed=1)))} == {"done"}
+    assert {status for _, status in statuses(run(photos, out, Settings(seed=1)))} == {"skipped"}
+
+
+def test_summary_is_whole_after_each_photo(photos, tmp_path):
+    add(photos, "a.png", "b.png")
+    out = tmp_path / "out"
+    lengths = []
+    run(photos, out, announce=lambda number, outcome: lengths.append((number, len(summary(out)))))
+    assert lengths == [(1, 1), (2, 2)]
+
+
+def test_unwritable_output_folder_is_told(photos, tmp_path):
+    add(photos, "a.png")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match="cannot be written"):
+        run(photos, tmp_path / "file" / "out")
+
+
+def command(*arguments):
+    return [sys.executable, str(ROOT / "tests" / "fake_cli.py"), "batch", *map(str, arguments)]
+
+
+def test_exit_code_says_whether_all_went_well(photos, tmp_path):
+    add(photos, "a.png")
+    out = tmp_path / "out"
+    good = subprocess.run(command(photos, "--out", out), capture_output=True, text=True, encoding="utf-8")
+    assert good.returncode == 0 and "protome: 1 of 1, a.png: done, " in good.stderr
+    add(photos, "noface.png")
+    bad = subprocess.run(
+        command(photos, "--out", out, "--progress", "json"), capture_output=True, text=True, encoding="utf-8"
+    )
+    assert bad.returncode == 3 and "2 of 2, noface.png: failed: noface.png shows no face." in bad.stderr
+    events = [json.loads(line) for line in bad.stdout.splitlines()]
+    assert [(event["id"], event["event"]) for event in events if event["event"] != "progress"] == [
+        (1, "done"),
+        (2, "failed"),
+    ]
+    nothing = subprocess.run(command(photos, "--out", photos), capture_output=True, text=True, encoding="utf-8")
+    assert nothing.returncode == 2 and nothing.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGINT and SIGKILL")
+@pytest.mark.parametrize(("stop", "exit_code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_stopped_batch_keeps_what_is_done(photos, tmp_path, stop, exit_code):
+    add(photos, "a.png", "slow.png")
+    out = tmp_path / "out"
+    with subprocess.Popen(command(photos, "--out", out), stderr=subprocess.PIPE, text=True) as process:
+        while not (line := process.stderr.readline()).startswith("protome: 1 of 2") and line:
+            pass
+        while not (line := process.stderr.readline()).startswith("refine") and line:
+            pass
+        process.send_signal(stop)
+        process.communicate(timeout=5)
+    assert process.returncode == exit_code
+    assert [(Path(row["photo"]).name, row["status"]) for row in summary(out)] == [("a.png", "done")]
+    assert sorted(path.name for path in out.iterdir()) == ["a.glb", "a.json", SUMMARY]
+
+
+def test_script_runs_the_batch_command():
+    text = (ROOT / "scripts" / "batch_export.py").read_text(encoding="utf-8")
+    assert 'main(["batch", *sys.argv[1:]])' in text
