@@ -6,7 +6,7 @@ from jaxtyping import Float
 
 from backend.training.appearance import Appearance
 from backend.training.noise import layered_noise, value_noise
-from backend.training.paint import Curve, bump, curve_at, mix, scale, smooth_step, spot, stroke_distance
+from backend.training.paint import Curve, bump, curve_at, mix, scale, smooth_step, spot
 
 # The hairline: degrees around the head from the front to height.
 HAIRLINE: Curve = (
@@ -54,19 +54,19 @@ def add_beard(
     """Shaved shadow of grown men, stubble and full beards; ``bare`` is 1 where nothing grows."""
     lip, chin, cheek = _beard_regions(mirrored)
     grows = 1 - np.clip(bare * 1.4, 0, 1)
-    man = smooth_step(np.array([appearance.gender * (appearance.age > 0.42)]), 0.5, 0.9)[0]
+    man = min(max((appearance.gender - 0.5) / 0.4, 0.0), 1.0) * (appearance.age > 0.42)
     region = np.maximum(np.maximum(lip * 0.8, chin), cheek * 0.75)
     shaved = man * (0.25 + 0.55 * appearance.hair_melanin) * (1 - 0.8 * appearance.melanin) * (1 - appearance.hair_grey)
     color = scale(color, (0.84, 0.87, 0.91), 0.75 * shaved * region * grows)
-    amounts = appearance.beard_regions
-    if not amounts.any():
+    on_lip, on_chin, on_cheek = appearance.beard_regions.tolist()
+    if not max(on_lip, on_chin, on_cheek):
         return color
-    grain = layered_noise(mirrored * np.array([42.0, 20.0, 42.0]), 2, 73)
-    cover = np.maximum(np.maximum(lip * amounts[0], chin * amounts[1]), cheek * amounts[2])
+    grain = layered_noise(mirrored * np.array([42.0, 20.0, 42.0], np.float32), 2, 73)
+    cover = np.maximum(np.maximum(lip * on_lip, chin * on_chin), cheek * on_cheek)
     # Sparse beards show skin between hairs; ragged edges follow the grain.
     cover = np.clip(cover * (1 + 0.30 * grain), 0, 1) * grows * (0.62 + 0.35 * appearance.beard_length)
-    beard = appearance.hair_base * (0.72 + 0.10 * appearance.beard_length) * np.array([1.04, 0.97, 0.93])
-    beard = np.minimum(beard * (1 + 0.16 * grain[:, None]), 0.95)
+    tone = appearance.hair_base * (0.72 + 0.10 * appearance.beard_length) * [1.04, 0.97, 0.93]
+    beard = np.minimum(tone.astype(np.float32) * (1 + 0.16 * grain[:, None]), 0.95)
     return mix(color, beard, np.clip(cover, 0, 0.94))
 
 
@@ -103,7 +103,7 @@ def add_scalp_hair(
     inside = scalp_cover(mirrored, appearance) * (1 - np.clip(1.5 * bare, 0, 1))
     grain = layered_noise(mirrored * 30.0, 2, 83)
     amount = np.clip(inside * appearance.scalp_hair * (0.94 + 0.14 * grain), 0, 0.96)
-    hair = appearance.hair_base * 0.82 * (1 + 0.06 * grain[:, None])
+    hair = 0.82 * appearance.hair_base.astype(np.float32) * (1 + 0.06 * grain[:, None])
     return mix(color, hair, amount)
 
 
@@ -118,7 +118,9 @@ def scalp_cover(mirrored: Float[np.ndarray, "n 3"], appearance: Appearance) -> F
         (degree, height + (raised + recession * np.exp(-0.5 * ((degree - 32) / 11) ** 2)) * (degree < 60))
         for degree, height in HAIRLINE
     ]
-    unrolled = np.stack([degrees * DM_PER_DEGREE, y], axis=1)
-    distance, _ = stroke_distance(unrolled, [(degree * DM_PER_DEGREE, h) for degree, h in curve])
-    inwards = np.where(y > curve_at(degrees, curve), distance, -distance)
+    # Height over the hairline, made a distance by the line's slope there.
+    places = [degree * DM_PER_DEGREE for degree, _ in curve]
+    steepness = np.gradient([height for _, height in curve], places)
+    slope = np.interp(degrees * DM_PER_DEGREE, places, steepness).astype(np.float32)
+    inwards = (y - curve_at(degrees, curve)) / np.sqrt(1 + slope**2)
     return smooth_step(inwards + ragged, -0.03, 0.06)

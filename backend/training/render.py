@@ -16,6 +16,7 @@ from backend.training.light import Light, linear_from_srgb, shade, srgb_from_lin
 # (triangle (n,), barycentric (n, 3)) -> sRGB albedo (n, 3) in [0, 1]
 ColorOfHit = Callable[[Int[np.ndarray, "n"], Float[np.ndarray, "n 3"]], Float[np.ndarray, "n 3"]]
 
+SHADOW_RAYS = 2  # For each ray of the picture.
 LIFT = 2e-3  # Start of shadow rays above the surface, in radii of the mesh.
 
 
@@ -180,10 +181,9 @@ def _share_of_key(
     subject: Subject, light: Light, points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]
 ) -> Float[np.ndarray, "n"]:
     """1 where the key light is seen, 0 in shadow; each ray aims at its own spot of the light's disc."""
-    towards = np.flatnonzero(normals @ light.direction > -0.35)
-    lit = np.zeros(len(points))
+    towards = np.repeat(np.flatnonzero(normals @ light.direction > -0.35), SHADOW_RAYS)
     start = points[towards] + LIFT * subject.caster.radius * normals[towards]
-    # Golden-ratio steps spread neighbouring rays over the disc without a random generator.
+    # Two irrational steps spread neighbouring rays over the disc without a random generator (Roberts 2018, R2).
     index = np.arange(len(towards))
     radius = light.softness * np.sqrt((index * 0.7548776662) % 1.0)
     angle = 2 * np.pi * ((index * 0.5698402910) % 1.0)
@@ -191,8 +191,8 @@ def _share_of_key(
     side /= np.linalg.norm(side)
     over = np.cross(side, light.direction)
     spread = np.outer(radius * np.cos(angle), side) + np.outer(radius * np.sin(angle), over)
-    lit[towards] = ~subject.caster.is_blocked(start, light.direction + spread, np.inf)
-    return lit
+    is_open = ~subject.caster.is_blocked(start, light.direction + spread, np.inf)
+    return np.bincount(towards, is_open / SHADOW_RAYS, minlength=len(points))
 
 
 def contact_sheet(images: Sequence[UInt8[np.ndarray, "h w c"]], columns: int) -> UInt8[np.ndarray, "H W 3"]:

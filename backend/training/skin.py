@@ -94,9 +94,11 @@ def skin_color(
         points_base: On the rest mesh, decimetres.
         masks: At the same points, as from ``masks.masks_at_uv``.
     """
-    mirrored = np.stack([np.abs(points_base[:, 0]), points_base[:, 1], points_base[:, 2]], axis=1)
-    place = SkinPoints(points_base, mirrored, smooth_step(points_base[:, 2], 0.55, 0.9), masks)
-    color = np.tile(appearance.skin_base, (len(points_base), 1))
+    points = points_base.astype(np.float32)
+    mirrored = np.stack([np.abs(points[:, 0]), points[:, 1], points[:, 2]], axis=1)
+    masks = {name: mask.astype(np.float32) for name, mask in masks.items()}
+    place = SkinPoints(points, mirrored, smooth_step(points[:, 2], 0.55, 0.9), masks)
+    color = np.tile(appearance.skin_base.astype(np.float32), (len(points), 1))
     color = _add_blood(color, place, appearance)
     color = _add_texture(color, place, appearance)
     color = _add_face_shade(color, place, appearance)
@@ -137,15 +139,15 @@ def _add_texture(
     """Mottling, pores, freckles and moles; the only layer that differs between left and right."""
     mottling = layered_noise(place.points * 6.0, 3, 11)
     pores = value_noise(place.points * 62.0, 17)
-    color = color * (1 + mottling[:, None] * np.array([0.018, 0.032, 0.034]) + 0.020 * pores[:, None])
+    color = color * (1 + mottling[:, None] * np.array([0.018, 0.032, 0.034], np.float32) + 0.020 * pores[:, None])
     if appearance.freckles > 0:
         grain = value_noise(place.points * 46.0, 23) + 0.4 * value_noise(place.points * 90.0, 29)
         where = spot(place.mirrored, (0.30, 7.03, 1.4), (0.24, 0.14, 0.4)) + spot(place.mirrored, (0, 7.1, 1.6), 0.16)
         where = np.clip(where + 0.18 * place.front, 0, 1)
         color = scale(color, (0.86, 0.74, 0.64), appearance.freckles * where * smooth_step(grain, 0.15, 0.6))
     for number in range(round(MOLES * appearance.moles)):
-        distance = np.linalg.norm(place.points - _MOLE_PLACES[number], axis=1)
-        size = _MOLE_SIZES[number]
+        distance = np.linalg.norm(place.points - _MOLE_PLACES[number].astype(np.float32), axis=1)
+        size = float(_MOLE_SIZES[number])
         color = scale(color, (0.52, 0.42, 0.38), 0.8 * smooth_step(distance, size * 1.5, size * 0.6))
     return color
 
@@ -201,7 +203,7 @@ def _add_wrinkles(
     lines += [(curve, 0.32 * strength, 0.008) for curve in CROW_FEET]
     lines += [(curve, 0.03 + 0.32 * strength, 0.013) for curve in FOREHEAD_LINES]
     is_face = place.front > 0.05
-    dark, light = np.zeros(len(color)), np.zeros(len(color))
+    dark, light = np.zeros(len(color), np.float32), np.zeros(len(color), np.float32)
     drawn = place.mirrored[is_face, :2].copy()
     drawn[:, 1] += 0.008 * value_noise(place.mirrored[is_face] * 14.0, 51)
     for curve, amount, width in lines:
@@ -220,8 +222,8 @@ def _add_lips(color: Float[np.ndarray, "n 3"], place: SkinPoints, appearance: Ap
     """Lips with a soft edge, a darker upper lip, fine furrows and a dark line where they meet."""
     x, y = place.x, place.y
     is_upper = smooth_step(y, MOUTH_Y - 0.006, MOUTH_Y + 0.006)
-    furrows = value_noise(place.points * np.array([55.0, 9.0, 9.0]), 61)
-    lip = appearance.lip_base * (1 + 0.045 * furrows[:, None])
+    furrows = value_noise(place.points * np.array([55.0, 9.0, 9.0], np.float32), 61)
+    lip = appearance.lip_base.astype(np.float32) * (1 + 0.045 * furrows[:, None])
     lip = scale(lip, (0.90, 0.85, 0.86), is_upper)
     full = spot(place.mirrored, (0.0, 6.555, 1.58), (0.11, 0.026, 0.2))
     lip = scale(lip, (1.09, 1.11, 1.11), full)
