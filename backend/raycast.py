@@ -135,7 +135,6 @@ def render_mesh(
     if mesh.uv is None:
         raise ValueError("render_mesh needs a mesh with uv")
     caster = Caster(mesh.vertices, mesh.faces)
-    normals = mesh.normals if mesh.normals is not None else vertex_normals(mesh.vertices, mesh.faces)
     origin, directions = rays(camera, size_px * supersample)
     colors = np.empty(directions.shape, dtype=np.float32)
     rows = max(1, RAYS_PER_BLOCK // directions.shape[1])
@@ -144,14 +143,25 @@ def render_mesh(
         triangle, barycentric, _ = caster.first_hit(origin[None], block)
         is_hit = triangle >= 0
         corners, weights = mesh.faces[triangle[is_hit]], barycentric[is_hit]
-        uv = np.einsum("nk,nkc->nc", weights, mesh.uv[corners]) * len(texture)
-        seen = sample_bilinear(texture, uv[:, 0], uv[:, 1])
-        if shaded:
-            normal = np.einsum("nk,nkc->nc", weights, normals[corners])
-            facing = np.abs(np.einsum("nc,nc->n", normal, block[is_hit])) / np.linalg.norm(normal, axis=1).clip(1e-9)
-            seen *= AMBIENT + (1 - AMBIENT) * facing[:, None]
         shown = np.full(block.shape, background, dtype=np.float32)
-        shown[is_hit] = seen
+        uv = np.einsum("nk,nkc->nc", weights, mesh.uv[corners]) * len(texture)
+        shown[is_hit] = sample_bilinear(texture, uv[:, 0], uv[:, 1])
+        if shaded:
+            shown[is_hit] *= _headlight(mesh, corners, weights, directions=block[is_hit])[:, None]
         colors[first : first + rows] = shown.reshape(-1, *directions.shape[1:])
-    blocks = colors.reshape(size_px, supersample, size_px, supersample, 3)
-    return np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    pixels = colors.reshape(size_px, supersample, size_px, supersample, 3).mean(axis=(1, 3))
+    return np.rint(pixels).astype(np.uint8)
+
+
+def _headlight(
+    mesh: Mesh,
+    corners: Int[np.ndarray, "n 3"],
+    weights: Float[np.ndarray, "n 3"],
+    *,
+    directions: Float[np.ndarray, "n 3"],
+) -> Float[np.ndarray, "n"]:
+    """Brightness under a light at the camera, both sides alike."""
+    normals = vertex_normals(mesh.vertices, mesh.faces) if mesh.normals is None else mesh.normals
+    normal = np.einsum("nk,nkc->nc", weights, normals[corners])
+    length = np.maximum(np.linalg.norm(normal, axis=1), 1e-9)
+    return AMBIENT + (1 - AMBIENT) * np.abs(np.einsum("nc,nc->n", normal, directions)) / length
