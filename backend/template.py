@@ -50,9 +50,7 @@ class Template:
     landmark_weights: Float[np.ndarray, "m 3"]
     landmark_noise: Float[np.ndarray, "m"]
 
-    def offsets(
-        self, shape: Float[np.ndarray, "k"], expression: Float[np.ndarray, "e"]
-    ) -> Float[np.ndarray, "n 3"]:
+    def offsets(self, shape: Float[np.ndarray, "k"], expression: Float[np.ndarray, "e"]) -> Float[np.ndarray, "n 3"]:
         """How far a code moves each template vertex from its canonical place, metres."""
         return self.neutral + np.tensordot(shape, self.shape, 1) + np.tensordot(expression, self.expression, 1)
 
@@ -62,7 +60,7 @@ class Template:
         width = 0.006 + 0.6 * distance[:, :1]
         around = np.exp(-0.5 * (distance / width) ** 2)
         around /= around.sum(1, keepdims=True)
-        face, weights, gap = self._closest(points)
+        face, weights, gap = self.closest(points)
         low, high = ON_SURFACE_M
         blend = np.clip((gap - low) / (high - low), 0, 1)
         blend = blend * blend * (3 - 2 * blend)
@@ -91,7 +89,7 @@ class Template:
         column = np.minimum(np.arange(count.max())[None], np.maximum(count - 1, 0)[:, None])
         return (order // 3)[np.minimum(start[:, None] + column, len(order) - 1)]
 
-    def _closest(
+    def closest(
         self, points: Float[np.ndarray, "p 3"], nearest_vertices: int = 6
     ) -> tuple[Int[np.ndarray, "p"], Float[np.ndarray, "p 3"], Float[np.ndarray, "p"]]:
         """Nearest triangle among those at the nearest vertices, barycentric weights there, and the distance."""

@@ -44,7 +44,7 @@ class StarterConfig:
     mapping_layers: int = 3
     plane_resolution: int = 128
     plane_channels: int = 16
-    channels: tuple[int, ...] = (256, 256, 192, 128, 64, 32)
+    channels: tuple[int, ...] = (192, 192, 160, 96, 64, 32)
     decoder_hidden: int = 64
     side: float = 0.42
 

@@ -94,9 +94,7 @@ def distance_lattice(
     coarse_shape = tuple((n + 3) // 4 for n in shape)
     coarse = solid.distance(lattice_points(low, high, coarse_shape).reshape(-1, 3)).reshape(coarse_shape)
     spacing = max((high - low) / (np.array(coarse_shape) - 1))
-    index = np.meshgrid(
-        *(np.linspace(0, c - 1, n) for c, n in zip(coarse_shape, shape, strict=True)), indexing="ij"
-    )
+    index = np.meshgrid(*(np.linspace(0, c - 1, n) for c, n in zip(coarse_shape, shape, strict=True)), indexing="ij")
     lattice = map_coordinates(coarse, index, order=1)
     near = np.abs(lattice) < 2 * spacing
     lattice[near] = solid.distance(lattice_points(low, high, shape)[near])
@@ -158,4 +156,3 @@ def _reached(caster: Caster, points: np.ndarray, view: np.ndarray, size: int = 3
     i = np.clip(np.rint((points @ side + reach) * to_pixel), 0, size - 1).astype(np.int64)
     j = np.clip(np.rint((points @ up + reach) * to_pixel), 0, size - 1).astype(np.int64)
     return (1.0 - points @ view) < depth[i, j]
-

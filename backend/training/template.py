@@ -18,9 +18,9 @@ from backend.training.solid import LIPS_PARTED, SIDE, BodySolid, distance_lattic
 MESH_SPACING_M = 0.0016
 OVERLAP_M = 0.012
 SNAP_M = 0.0004
-HALF_FACES = 13000
+HALF_FACES = 14000
 FACE_CENTRE_M = np.array([0.0, -0.01, 0.115])
-FACE_MAGNIFICATION = (6.0, 0.05)
+FACE_MAGNIFICATION = (12.0, 0.05)
 # ARKit's name: MakeHuman's expression units (side where they have one) and their weights.
 EXPRESSIONS: dict[str, dict[str, float]] = {
     "jawOpen": {"mouth-open": 1.0},

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The starter model as one file: networks, template and sliders."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backend.directions import Direction
+from backend.errors import ModelError
+from backend.generator.starter import StarterConfig, StarterGenerator
+from backend.head import Slider
+from backend.models import read_weights, write_weights
+from backend.template import Template
+
+# Bases are stored in bytes, one scale for each component: 0.4 % of its largest offset.
+BYTE_ARRAYS = ("neutral", "shape", "expression")
+PLAIN_ARRAYS = ("vertices", "faces", "mirror", "landmark_faces", "landmark_weights", "landmark_noise")
+
+
+@dataclass(frozen=True)
+class Starter:
+    """All of the starter model.
+
+    Args:
+        generator: The networks, in evaluation mode.
+        template: Shape, expression and deformation.
+        directions: The sliders.
+        mean_z: Description of an ordinary head, where inversion starts.
+        identity: ``id``, ``family``, ``licence`` and ``commercial_use``, for the record.
+    """
+
+    generator: StarterGenerator
+    template: Template
+    directions: list[Direction]
+    mean_z: Tensor
+    identity: dict[str, str]
+
+
+def save_starter(path: Path, starter: Starter, *, distance_scale: float) -> None:
+    """Write the model; networks in half precision, distances and bases in bytes.
+
+    Args:
+        path: A ``.safetensors`` file.
+        starter: The model.
+        distance_scale: Metres of one step of a stored distance.
+    """
+    generator, template = starter.generator, starter.template
+    tensors = {f"network.{name}": value.half() for name, value in generator.state_dict().items()}
+    for name in ("body", "face"):
+        tensors[name] = torch.round(getattr(generator, name) / distance_scale).to(torch.int8)
+    tensors["face_box"] = generator.face_box
+    for name in PLAIN_ARRAYS:
+        tensors[f"template.{name}"] = torch.from_numpy(np.ascontiguousarray(_small(getattr(template, name))))
+    for name in BYTE_ARRAYS:
+        tensors[f"template.{name}"], tensors[f"template.{name}.scale"] = _to_bytes(getattr(template, name))
+    tensors["mean_z"] = starter.mean_z
+    for part in ("w", "shape", "expression"):
+        rows = np.stack([getattr(direction, part) for direction in starter.directions])
+        tensors[f"directions.{part}"] = torch.from_numpy(rows.astype(np.float32))
+    sliders = [vars(direction.slider) for direction in starter.directions]
+    metadata = {
+        **starter.identity,
+        "config": json.dumps(generator.config.to_dict()),
+        "expression_names": json.dumps(template.expression_names),
+        "sliders": json.dumps(sliders),
+        "distance_scale": repr(distance_scale),
+    }
+    write_weights(path, tensors, metadata)
+
+
+def load_starter(path: Path) -> Starter:
+    """Read what ``save_starter`` wrote.
+
+    Raises:
+        ModelError: The file is missing, damaged or no starter model.
+    """
+    tensors, metadata = read_weights(path)
+    try:
+        return _assemble(tensors, metadata)
+    except (KeyError, RuntimeError, TypeError, json.JSONDecodeError) as error:
+        raise ModelError(
+            f"{path} is not a starter model of this version ({error}). Install Protome again.", code="model_damaged"
+        ) from error
+
+
+def _assemble(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Starter:
+    config = json.loads(metadata["config"])
+    scale = float(metadata["distance_scale"])
+    generator = StarterGenerator(
+        StarterConfig(**{**config, "channels": tuple(config["channels"])}),
+        body=tensors["body"].float() * scale,
+        face=tensors["face"].float() * scale,
+        face_box=tensors["face_box"],
+    )
+    generator.load_state_dict(
+        {name.removeprefix("network."): value.float() for name, value in tensors.items() if name.startswith("network.")}
+    )
+    plain = {name: tensors[f"template.{name}"].numpy() for name in PLAIN_ARRAYS}
+    wide = {name: value.astype(np.float64 if value.dtype.kind == "f" else np.int64) for name, value in plain.items()}
+    bases = {
+        name: _from_bytes(tensors[f"template.{name}"], tensors[f"template.{name}.scale"]) for name in BYTE_ARRAYS
+    }
+    template = Template(**wide, **bases, expression_names=tuple(json.loads(metadata["expression_names"])))
+    parts = [tensors[f"directions.{part}"].numpy().astype(np.float64) for part in ("w", "shape", "expression")]
+    directions = [
+        Direction(Slider(**slider), *rows)
+        for slider, *rows in zip(json.loads(metadata["sliders"]), *parts, strict=True)
+    ]
+    identity = {name: metadata[name] for name in ("id", "family", "licence", "commercial_use")}
+    return Starter(generator.eval().requires_grad_(False), template, directions, tensors["mean_z"], identity)
+
+
+def _small(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.int32) if array.dtype.kind == "i" else array.astype(np.float32)
+
+
+def _to_bytes(offsets: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Bytes and the scale of each component (last two axes: vertices, coordinates)."""
+    scale = np.abs(offsets).max(axis=(-2, -1), keepdims=True) / 127
+    scale = np.maximum(scale, 1e-12)
+    return torch.from_numpy(np.rint(offsets / scale).astype(np.int8)), torch.from_numpy(scale.astype(np.float32))
+
+
+def _from_bytes(values: Tensor, scale: Tensor) -> np.ndarray:
+    return (values.float() * scale).numpy().astype(np.float64)

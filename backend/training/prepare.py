@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turns the CC0 and MIT assets into what training and the starter generator start from."""
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int8
+
+from backend.template import Template
+from backend.training.canonical import CanonicalSet, build_canonical_set
+from backend.training.heads import HeadShapes
+from backend.training.ict import identity_modes
+from backend.training.makehuman import MakeHuman
+from backend.training.solid import SIDE, BodySolid, distance_lattice
+from backend.training.template import (
+    TemplateAnchors,
+    anchor,
+    canonical_base,
+    expression_basis,
+    shape_basis,
+    template_mesh,
+    without_landmarks,
+)
+
+BODY_NODES = 128
+FACE_LOW = np.array([-0.092, -0.105, -0.030])
+FACE_HIGH = np.array([0.092, 0.085, 0.150])
+FACE_SPACING_M = 0.0017
+# Distances are stored in bytes; beyond this many metres only the sign matters.
+DISTANCE_RANGE_M = 0.02
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The closed-form parts, before any network is trained.
+
+    Args:
+        template: Without landmarks.
+        anchors: The template on MakeHuman's mesh.
+        body_lattice: Signed distance of the mean body over the cube, in 127ths of ``DISTANCE_RANGE_M``.
+        face_lattice: The same over the face's box, finer.
+        canonical: Points and lattices for training.
+        closed_base: Mean base mesh with closed lips, decimetres.
+        parted_base: With parted lips: canonical space.
+    """
+
+    template: Template
+    anchors: TemplateAnchors
+    body_lattice: Int8[np.ndarray, "r r r"]
+    face_lattice: Int8[np.ndarray, "x y z"]
+    canonical: CanonicalSet
+    closed_base: Float[np.ndarray, "19158 3"]
+    parted_base: Float[np.ndarray, "19158 3"]
+
+
+def load_heads(assets: Path) -> HeadShapes:
+    """The shape sampler over the assets folder, which holds ``makehuman`` and ``ict_facekit``."""
+    makehuman = MakeHuman(assets / "makehuman")
+    return HeadShapes(makehuman, identity_modes(makehuman, assets / "ict_facekit" / "ict_facekit.npz"))
+
+
+def prepare(
+    heads: HeadShapes, cache: Path, *, samples: int, components: int, seed: int, log: Callable[[str], None]
+) -> Prepared:
+    """Build everything once, or read it from ``cache`` if that was made with the same numbers."""
+    file = cache / f"prepared-{samples}-{components}-{seed}.pickle"
+    if file.exists():
+        with file.open("rb") as stream:
+            prepared: Prepared = pickle.load(stream)  # noqa: S301 - our own cache, written below.
+        return prepared
+    rng = np.random.default_rng(seed)
+    bases = [heads.build(heads.sample(rng)).astype(np.float32) for _ in range(samples)]
+    log(f"{samples} head shapes")
+    closed, parted = canonical_base(heads, bases)
+    solid = BodySolid(heads.makehuman, parted)
+    mesh = template_mesh(solid)
+    log(f"template of {len(mesh[0])} vertices, {len(mesh[1])} faces")
+    anchors = anchor(solid, mesh[0])
+    readings = np.stack([anchors.read(heads.makehuman, base) for base in bases]).astype(np.float32)
+    template = without_landmarks(
+        mesh, shape_basis(readings, mesh[2], components), expression_basis(heads.makehuman, anchors, closed)
+    )
+    log("shape and expression bases")
+    canonical = build_canonical_set(heads.makehuman, solid, parted, rng)
+    log("hair, tops and points of canonical space")
+    half = np.full(3, SIDE / 2)
+    face_shape = tuple(int(round(extent / FACE_SPACING_M)) + 1 for extent in FACE_HIGH - FACE_LOW)
+    prepared = Prepared(
+        template=template,
+        anchors=anchors,
+        body_lattice=to_bytes(distance_lattice(solid, -half, half, (BODY_NODES,) * 3)),
+        face_lattice=to_bytes(distance_lattice(solid, FACE_LOW, FACE_HIGH, face_shape)),
+        canonical=canonical,
+        closed_base=closed,
+        parted_base=parted,
+    )
+    cache.mkdir(parents=True, exist_ok=True)
+    with file.open("wb") as stream:
+        pickle.dump(prepared, stream)
+    return prepared
+
+
+def to_bytes(distance: Float[np.ndarray, "x y z"]) -> Int8[np.ndarray, "x y z"]:
+    """Distances in metres as bytes."""
+    return np.rint(np.clip(distance / DISTANCE_RANGE_M, -1, 1) * 127).astype(np.int8)

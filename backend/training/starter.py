@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trains the starter generator's networks on coloured points (phase A), resumable to the same result."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from backend.errors import ModelError
+from backend.generator.starter import StarterConfig, StarterGenerator
+from backend.training.canonical import CanonicalSet
+from backend.training.dataset import HIDDEN_M, TrainingHead, outer_distance
+from backend.training.prepare import DISTANCE_RANGE_M, FACE_HIGH, FACE_LOW, Prepared
+
+JITTER_M = 0.0025
+SPACE_SHARE = 0.25  # Of each head's points, for the outer surface alone.
+OUTER_WEIGHT = 1.0
+EMA_HALF_STEPS = 150.0
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One run.
+
+    Args:
+        steps: Optimiser steps.
+        heads_per_step: Batch size.
+        points_per_head: Points of each head in a step.
+        learning_rate: Highest rate of Adam.
+        warmup_steps: Linear rise to it.
+        decay_from: Share of the run after which the rate falls to a thirtieth.
+        checkpoint_s: Seconds between checkpoints.
+        seed: Of weights and batches.
+    """
+
+    steps: int
+    heads_per_step: int = 8
+    points_per_head: int = 4096
+    learning_rate: float = 2.5e-3
+    warmup_steps: int = 50
+    decay_from: float = 0.5
+    checkpoint_s: float = 120.0
+    seed: int = 0
+
+
+def new_generator(prepared: Prepared, z_dim: int, seed: int) -> StarterGenerator:
+    """An untrained generator over the prepared body."""
+    torch.manual_seed(seed)
+    scale = DISTANCE_RANGE_M / 127
+    return StarterGenerator(
+        StarterConfig(z_dim=z_dim),
+        body=torch.from_numpy(prepared.body_lattice).float() * scale,
+        face=torch.from_numpy(prepared.face_lattice).float() * scale,
+        face_box=torch.tensor(np.stack([FACE_LOW, FACE_HIGH]), dtype=torch.float32),
+    )
+
+
+class Trainer:
+    """The state of a run: networks, their average, optimiser, step and random state.
+
+    Args:
+        generator: Trained in place.
+        heads: Training heads.
+        canonical: Lattices of hair and tops.
+        config: The run.
+        folder: For ``checkpoint.pt`` and ``log.jsonl``.
+    """
+
+    def __init__(
+        self,
+        generator: StarterGenerator,
+        heads: Sequence[TrainingHead],
+        canonical: CanonicalSet,
+        *,
+        config: TrainingConfig,
+        folder: Path,
+    ) -> None:
+        self.generator, self.config, self.folder = generator, config, folder
+        self.z = torch.from_numpy(np.stack([head.z for head in heads]))
+        self.points = torch.from_numpy(np.stack([head.points for head in heads]))
+        self.colors = torch.from_numpy(np.stack([head.colors for head in heads]))
+        self.dressings = [head.dressing for head in heads]
+        self.hair = torch.from_numpy(canonical.hair)
+        self.tops = torch.from_numpy(canonical.tops)
+        self.average = {name: value.detach().clone() for name, value in generator.state_dict().items()}
+        self.optimizer = torch.optim.Adam(generator.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
+        self.random = torch.Generator().manual_seed(config.seed)
+        self.step = 0
+
+    def run(self) -> None:
+        """Train to the last step, with checkpoints.
+
+        Raises:
+            ModelError: The loss is no longer a number; the last checkpoint stays.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        saved = time.monotonic()
+        while self.step < self.config.steps:
+            losses = self._one_step()
+            if not np.isfinite(sum(losses.values())):
+                raise ModelError(
+                    f"Training diverged at step {self.step}. The last checkpoint is kept; resume with a lower rate.",
+                    code="training_diverged",
+                )
+            self.step += 1
+            if self.step % 25 == 0:
+                self._log(losses)
+            if time.monotonic() - saved > self.config.checkpoint_s or self.step == self.config.steps:
+                self.save()
+                saved = time.monotonic()
+
+    def _one_step(self) -> dict[str, float]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate()
+        chosen = torch.randperm(len(self.z), generator=self.random)[: self.config.heads_per_step]
+        points, colors = self._batch(chosen)
+        target = outer_distance([self.dressings[i] for i in chosen], self.hair, self.tops, points)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            planes = self.generator.planes(self.generator.map(self.z[chosen]))
+        outer, color = self.generator.decode(planes.float(), points)
+        shown = colors.shape[1]
+        visible = (target[:, :shown] > -HIDDEN_M - JITTER_M).float()[..., None]
+        color_loss = ((color[:, :shown] - colors).abs() * visible).sum() / (3 * visible.sum())
+        outer_loss = functional.smooth_l1_loss(outer.clamp(-0.02, 0.02), target, beta=0.002) * 100
+        loss = color_loss + OUTER_WEIGHT * outer_loss
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.generator.parameters(), 5.0)
+        self.optimizer.step()
+        self._follow()
+        return {"color": color_loss.item(), "outer": outer_loss.item()}
+
+    def _batch(self, chosen: Tensor) -> tuple[Float[Tensor, "b n 3"], Float[Tensor, "b m 3"]]:
+        """Points, the coloured ones first and moved a little off their surface, and the colours."""
+        count = self.config.points_per_head
+        space = int(count * SPACE_SHARE)
+        index = torch.randint(0, self.points.shape[1], (len(chosen), count - space), generator=self.random)
+        at = self.points[chosen[:, None], index]
+        colors = self.colors[chosen[:, None], index].float() / 255
+        at = at + JITTER_M * torch.randn(at.shape, generator=self.random)
+        anywhere = (torch.rand((len(chosen), space, 3), generator=self.random) - 0.5) * self.generator.config.side
+        near = at[:, torch.randint(0, at.shape[1], (space // 2,), generator=self.random)]
+        anywhere[:, : space // 2] = near + 0.01 * torch.randn(near.shape, generator=self.random)
+        return torch.cat([at, anywhere], dim=1), colors
+
+    def _rate(self) -> float:
+        done = self.step / self.config.steps
+        fall = max(0.0, (done - self.config.decay_from) / (1 - self.config.decay_from))
+        return self.config.learning_rate * min(1.0, (self.step + 1) / self.config.warmup_steps) * 30.0**-fall
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average towards the weights, faster at the start."""
+        keep = min(0.5 ** (1 / EMA_HALF_STEPS), self.step / (self.step + 10))
+        for name, value in self.generator.state_dict().items():
+            self.average[name].lerp_(value, 1 - keep)
+
+    def _log(self, losses: dict[str, float]) -> None:
+        line = {"step": self.step, "time": round(time.time()), "rate": self._rate(), **losses}
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def save(self) -> None:
+        """Write the checkpoint; a crash while writing leaves the one before."""
+        state = {
+            "step": self.step,
+            "config": asdict(self.config),
+            "generator": self.generator.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "random": self.random.get_state(),
+        }
+        partial = self.folder / "checkpoint.partial"
+        torch.save(state, partial)
+        partial.replace(self.folder / "checkpoint.pt")
+
+    def resume(self) -> None:
+        """Take up the run in ``folder``, if there is one."""
+        file = self.folder / "checkpoint.pt"
+        if not file.exists():
+            return
+        try:
+            state = torch.load(file, weights_only=True)
+            self.generator.load_state_dict(state["generator"])
+        except (OSError, RuntimeError, KeyError) as error:
+            raise ModelError(f"The checkpoint {file} is damaged; delete it to start afresh.") from error
+        self.average, self.step = state["average"], state["step"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.random.set_state(state["random"])
