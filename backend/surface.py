@@ -16,7 +16,10 @@ from backend.lattice import Evaluate, sparse_lattice, whole_blocks
 from backend.mesh import Mesh, corner_fans, directed_edges, is_closed, is_manifold, signed_volume, vertex_normals
 
 TAUBIN_SHRINK, TAUBIN_GROW = 0.5, -0.53  # Pass band 0.11: removes stairs, keeps volume; Taubin 1995, section 3.
-AGGRESSIVENESS = (7.0, 5.0, 3.0, 1.5)  # Of the decimation; 7 is its default, less collapses in more careful rounds.
+# The decimation's error threshold starts at 1e-9 squared units and grows with this power of the round. At this size of
+# the mesh the rounds sort the edges by error; in metres nearly all would fall below the first thresholds.
+AGGRESSIVENESS = (4.0, 7.0, 3.0, 2.0)
+DECIMATION_SIZE = 200.0
 
 
 def extract_surface(field: Field, config: SurfaceConfig, *, device: torch.device | None = None) -> Mesh:
@@ -178,11 +181,12 @@ def decimate(
     """
     if len(faces) <= target:
         return vertices, faces
+    scale = DECIMATION_SIZE / float(np.ptp(vertices, axis=0).max())
     for aggressiveness in AGGRESSIVENESS:
         reduced, reduced_faces = fast_simplification.simplify(
-            vertices.astype(np.float64), faces.astype(np.int32), target_count=target, agg=aggressiveness
+            vertices.astype(np.float64) * scale, faces.astype(np.int32), target_count=target, agg=aggressiveness
         )
-        mended, mended_faces = split_fans(reduced, reduced_faces.astype(np.int32))
+        mended, mended_faces = split_fans(reduced / scale, reduced_faces.astype(np.int32))
         if len(mended_faces) > target or not is_closed(mended_faces) or not is_manifold(mended_faces):
             continue
         solid, solid_faces = largest_solid(mended, mended_faces)
