@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.config import Settings
-from backend.errors import SettingsError
+from backend.errors import ProtomeError, SettingsError
 from backend.jobs import Failure, LoadPipeline, Result, attempt, invert_photo
 from backend.output import output_error, write_output
 from backend.progress import Report
@@ -21,6 +21,7 @@ from backend.protocol import Invert
 
 PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
 SUMMARY = "summary.csv"
+SHARED_REASONS = frozenset({"no_torch", "no_package", "model_missing", "model_damaged", "disk_full"})
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,10 @@ def find_items(folder: Path, out: Path, *, suffix: str, is_recursive: bool) -> l
         raise SettingsError(f"There is no folder {folder}. Choose a folder with photos.")
     if out.resolve() == folder.resolve():
         raise SettingsError("The heads would lie among the photos. Choose another folder with --out.")
-    photos = sorted(_find_photos(folder, is_recursive=is_recursive))
+    try:
+        photos = sorted(_find_photos(folder, is_recursive=is_recursive))
+    except OSError as error:
+        raise SettingsError(f"The folder {folder} cannot be read: {error.strerror}.") from error
     photos = [photo for photo in photos if out.resolve() not in photo.resolve().parents]
     if not photos:
         raise SettingsError(f"{folder} holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))}).")
@@ -102,6 +106,7 @@ def run_batch(
 
     Raises:
         OutputError: A folder cannot be made or the summary cannot be written.
+        ProtomeError: A photo failed for a reason that all others share.
     """
     outcomes: list[Outcome] = []
     for number, item in enumerate(items, start=1):
@@ -111,6 +116,8 @@ def run_batch(
         outcomes.append(replace(outcome, seconds=time.perf_counter() - start_s))
         write_output(out / SUMMARY, _summary(outcomes))
         announce(number, outcomes[-1])
+        if outcome.failure and outcome.failure.code in SHARED_REASONS:
+            raise ProtomeError(outcome.failure.message, code=outcome.failure.code)
     return outcomes
 
 

@@ -215,14 +215,19 @@ def _batch(options: argparse.Namespace) -> int:
             if options.progress == "json":
                 console.send(_batch_event(number, outcome))
 
-        outcomes = batch.run_batch(
-            items,
-            out,
-            settings,
-            load_pipeline=jobs.load_pipeline,
-            report_of=lambda number: console.report(options.progress, number),
-            announce=announce,
-        )
+        def run() -> list[batch.Outcome]:
+            return batch.run_batch(
+                items,
+                out,
+                settings,
+                load_pipeline=jobs.load_pipeline,
+                report_of=lambda number: console.report(options.progress, number),
+                announce=announce,
+            )
+
+        outcomes = jobs.attempt(run)
+        if isinstance(outcomes, jobs.Failure):
+            return _end_badly(console, outcomes, is_json=False)
         failures = [outcome.failure for outcome in outcomes if outcome.failure]
         if any(failure.code == jobs.INTERNAL for failure in failures):
             console.say(_log_sentence(console))

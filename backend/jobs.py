@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args, runtime_checkable
 
 from backend import __version__
 from backend.config import DeviceName, Quality, Settings
@@ -30,6 +30,7 @@ INTERNAL = "internal"
 SETUP_HINT = "Run `python3 scripts/protome.py setup`, which installs what is needed."
 
 Result = dict[str, object]
+Outcome = TypeVar("Outcome")
 
 
 @runtime_checkable
@@ -179,7 +180,7 @@ def output_folders(request: Params) -> set[Path]:
     return {Path(path).parent for path in paths if path is not None}
 
 
-def attempt(job: Callable[[], Result]) -> Result | Failure:
+def attempt(job: Callable[[], Outcome]) -> Outcome | Failure:
     """Run a job and turn whatever ends it into a ``Failure``; an unexpected error's traceback goes to stderr."""
     try:
         return job()
@@ -299,7 +300,9 @@ def _finite(content: Any) -> Any:
 
 
 def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # What is no Unicode in a file name becomes JSON's own escape.
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _out_of_memory() -> Failure:

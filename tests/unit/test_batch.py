@@ -11,7 +11,7 @@ import pytest
 
 from backend.batch import SUMMARY, find_items, run_batch
 from backend.config import Settings
-from backend.errors import OutputError, SettingsError
+from backend.errors import ModelError, OutputError, ProtomeError, SettingsError
 from tests import fake_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +28,7 @@ def photos(tmp_path):
 def add(folder, *names):
     for name in names:
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(f"photo {name}".encode())
+        (folder / name).write_bytes(os.fsencode(f"photo {name}"))
 
 
 def items_of(folder, out, *, suffix=".glb", is_recursive=False):
@@ -39,12 +39,12 @@ def outputs(folder, out, **options):
     return [item.output.relative_to(out).as_posix() for item in items_of(folder, out, **options)]
 
 
-def run(folder, out, settings=SETTINGS, announce=lambda number, outcome: None):
+def run(folder, out, settings=SETTINGS, *, announce=lambda number, outcome: None, load_pipeline=lambda: fake_pipeline):
     return run_batch(
         items_of(folder, out),
         out,
         settings,
-        load_pipeline=lambda: fake_pipeline,
+        load_pipeline=load_pipeline,
         report_of=lambda number: lambda progress: None,
         announce=announce,
     )
@@ -137,6 +137,26 @@ def test_unwritable_output_folder_is_told(photos, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match="cannot be written"):
         run(photos, tmp_path / "file" / "out")
+
+
+def test_batch_stops_when_all_photos_would_fail_alike(photos, tmp_path):
+    def load_pipeline():
+        raise ModelError("PyTorch is not installed.", code="no_torch")
+
+    add(photos, "a.png", "b.png")
+    with pytest.raises(ProtomeError, match="PyTorch is not installed") as caught:
+        run(photos, tmp_path / "out", load_pipeline=load_pipeline)
+    assert caught.value.code == "no_torch"
+    assert [row["status"] for row in summary(tmp_path / "out")] == ["failed"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are not Unicode")
+def test_file_names_that_are_not_unicode_are_photos_too(photos, tmp_path):
+    add(photos, os.fsdecode(b"caf\xe9.png"))
+    done = subprocess.run(command(photos, "--out", tmp_path / "out"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / os.fsdecode(b"caf\xe9.glb")).is_file()
+    assert summary(tmp_path / "out")[0]["photo"].endswith(r"caf\udce9.png")
 
 
 def command(*arguments):
