@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Light for synthetic portraits: one key light, a coloured surrounding, and how skin, eyes and cloth answer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
 # How far light creeps past the shadow line in red, green and blue; skin scatters red furthest.
 SCATTER = np.array([0.30, 0.16, 0.12])
+FACE_LIGHT = 0.8  # Mean light on a white face that an exposure of 1 is meant for.
 SHOULDER = 0.65  # Linear value above which highlights are compressed.
 
 
@@ -54,23 +55,34 @@ def studio_light() -> Light:
 
 
 def sample_light(rng: np.random.Generator) -> Light:
-    """A random portrait light: window, sky or room, from flat to strongly sided."""
+    """A random portrait light: window, sky or room, from flat to strongly sided, exposed for the face."""
     share = rng.beta(2.0, 2.2)  # Of the key light in the whole.
     warmth = rng.normal(0.0, 0.06)
     key_tint = np.array([1 + warmth, 1.0, 1 - warmth])
     coolness = rng.normal(0.0, 0.05) - 0.4 * warmth
     surround_tint = np.array([1 + coolness, 1.0, 1 - coolness])
     ground_tint = surround_tint * (1 + rng.normal(0.0, 0.05, 3))
-    surround = 1.1 - share
-    return Light(
-        direction=direction_from_angles(float(np.clip(rng.normal(0, 45), -120, 120)), float(rng.uniform(2, 60))),
+    surround = 1.15 - share
+    light = Light(
+        direction=direction_from_angles(float(np.clip(rng.normal(0, 45), -85, 85)), float(rng.uniform(2, 60))),
         key=(0.15 + 1.1 * share) * key_tint,
         sky=0.55 * surround * surround_tint,
         ground=rng.uniform(0.15, 0.5) * surround * ground_tint,
         front=rng.uniform(0.1, 0.45) * surround * surround_tint,
-        exposure=float(np.exp(rng.normal(0.05, 0.12))),
+        exposure=1.0,
         softness=float(rng.uniform(0.02, 0.3)),
     )
+    return replace(light, exposure=float(np.exp(rng.normal(0.0, 0.15)) * FACE_LIGHT / _light_on_face(light)))
+
+
+def _light_on_face(light: Light) -> float:
+    """Mean light on a white face that looks along +z."""
+    normals = np.array(
+        [direction_from_angles(azimuth, elevation) for azimuth in (-60, 0, 60) for elevation in (-30, 30)]
+    )
+    one = np.ones(len(normals))
+    white, ahead = np.ones((len(normals), 3)), np.tile([0.0, 0.0, 1.0], (len(normals), 1))
+    return float(shade(white, normals, ahead, light, lit=one, openness=one, shine=0 * one).mean())
 
 
 def linear_from_srgb(color: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import trimesh
+
+from backend.camera import look_at_camera, rays
+from backend.training.light import Light, direction_from_angles
+from backend.training.render import Subject, ambient_occlusion, contact_sheet, render_portrait, sphere_directions
+
+RADIUS, DISTANCE, SIZE = 0.15, 1.0, 96
+CAMERA = look_at_camera(yaw_deg=20, pitch_deg=10, distance=DISTANCE, focal=2.2)
+ALBEDO = np.array([0.7, 0.5, 0.4])
+KEY_ONLY = Light(
+    direction_from_angles(0, 0), np.ones(3), np.zeros(3), np.zeros(3), np.zeros(3), exposure=1.0, softness=0.0
+)
+
+
+def painted(vertices, faces, *, shine=0.0):
+    return Subject(
+        np.asarray(vertices, dtype=float),
+        np.asarray(faces, dtype=np.int64),
+        lambda triangle, barycentric: np.tile(ALBEDO, (len(triangle), 1)),
+        np.full(len(faces), shine),
+    )
+
+
+@pytest.fixture(scope="module")
+def sphere():
+    ball = trimesh.creation.icosphere(subdivisions=5, radius=RADIUS)
+    return painted(ball.vertices, ball.faces)
+
+
+@pytest.fixture(scope="module")
+def rendering(sphere):
+    return render_portrait(sphere, CAMERA, KEY_ONLY, size_px=SIZE)
+
+
+def true_sphere():
+    """Depth and normal of the exact sphere at pixel centres, and where it is seen at a glance or not at all."""
+    origin, directions = rays(CAMERA, SIZE)
+    along = directions @ origin
+    inside = along**2 - (origin @ origin - RADIUS**2)
+    distance = np.where(inside > 0, -along - np.sqrt(np.maximum(inside, 0)), np.inf)
+    points = origin + np.where(inside > 0, distance, 0)[..., None] * directions
+    normal = points / RADIUS
+    rim = (inside <= 0) | (np.einsum("xyc,xyc->xy", normal, -directions) < 0.3)
+    return distance * (directions @ CAMERA.cam2world[:3, 2]), normal, rim
+
+
+def test_depth_and_normal_of_a_sphere_match_the_formula(rendering):
+    depth, normal, rim = true_sphere()
+    both = np.isfinite(depth) & np.isfinite(rendering.depth)
+    assert (np.isfinite(depth) != np.isfinite(rendering.depth)).sum() < 0.01 * both.sum()
+    np.testing.assert_allclose(rendering.depth[both & ~rim], depth[both & ~rim], atol=2e-4)
+    np.testing.assert_allclose(rendering.normal[both & ~rim], normal[both & ~rim], atol=6e-3)
+
+
+def test_alpha_covers_the_area_of_the_sphere(rendering):
+    # Seen under the half angle asin(r / d), the outline is a circle of radius focal * tan of it, in image widths.
+    outline = 2.2 * np.tan(np.arcsin(RADIUS / DISTANCE))
+    assert rendering.rgba[..., 3].mean() / 255 == pytest.approx(np.pi * outline**2, rel=0.01)
+
+
+def test_background_is_empty(rendering):
+    empty = rendering.triangle < 0
+    assert empty[0, 0]
+    assert np.isinf(rendering.depth[empty]).all()
+    assert not rendering.normal[empty].any() and not rendering.barycentric[empty].any()
+    assert not rendering.rgba[0, 0].any()
+
+
+def test_triangle_and_barycentric_lead_to_the_seen_point(sphere, rendering):
+    origin, directions = rays(CAMERA, SIZE)
+    seen = rendering.triangle >= 0
+    corners = sphere.vertices[sphere.faces[rendering.triangle[seen]]]
+    points = np.einsum("nk,nkc->nc", rendering.barycentric[seen], corners)
+    along = directions[seen] @ CAMERA.cam2world[:3, 2]
+    np.testing.assert_allclose(points, origin + (rendering.depth[seen] / along)[:, None] * directions[seen], atol=1e-5)
+
+
+def test_a_surface_that_faces_the_light_shows_its_albedo(sphere):
+    camera = look_at_camera(yaw_deg=0, pitch_deg=0, distance=DISTANCE, focal=2.2)
+    middle = render_portrait(sphere, camera, KEY_ONLY, size_px=33).rgba[16, 16]
+    np.testing.assert_allclose(middle[:3], ALBEDO * 255, atol=2)
+
+
+def two_squares(gap):
+    """A large square at z = 0 and a small one before it."""
+    square = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], dtype=float)
+    faces = np.array([[0, 1, 2], [0, 2, 3]])
+    small = square * 0.2 + [0, 0, gap]
+    return np.concatenate([square, small]), np.concatenate([faces, faces + 4])
+
+
+def test_an_occluder_throws_its_shadow_away_from_the_light():
+    subject = painted(*two_squares(0.5))
+    light = replace(KEY_ONLY, direction=direction_from_angles(45, 0))
+    camera = look_at_camera(yaw_deg=0, pitch_deg=0, distance=50, focal=25)  # Shows x from -1 to 1, nearly parallel.
+    picture = render_portrait(subject, camera, light, size_px=100).rgba[50, :, :3].mean(axis=1)
+    # Light from +x at 45 degrees shifts the shadow of [-0.2, 0.2] by the gap of 0.5 towards -x.
+    assert picture[16:34].max() < 5
+    assert picture[5:13].min() > 80 and picture[65:95].min() > 80
+    lit_again = render_portrait(subject, camera, KEY_ONLY, size_px=100).rgba[50, 20, :3].mean()
+    assert lit_again > 100
+
+
+def test_a_soft_light_blurs_the_shadow_edge():
+    subject = painted(*two_squares(0.5))
+    camera = look_at_camera(yaw_deg=0, pitch_deg=0, distance=50, focal=25)
+
+    def partly_lit(softness):
+        light = replace(KEY_ONLY, direction=direction_from_angles(45, 0), softness=softness)
+        rows = render_portrait(subject, camera, light, size_px=60).rgba[24:36, 2:28, :3].mean(axis=(0, 2))
+        return ((rows > 0.1 * rows.max()) & (rows < 0.9 * rows.max())).sum()
+
+    assert partly_lit(0.3) > partly_lit(0.0)
+
+
+def test_a_sphere_sees_all_of_its_surroundings(sphere):
+    np.testing.assert_allclose(ambient_occlusion(sphere, directions=16), 1)
+
+
+def test_the_floor_of_a_deep_box_sees_little():
+    box = trimesh.creation.box(extents=(1, 4, 1))
+    keep = box.face_normals[:, 1] < 0.5
+    vertices, faces = box.vertices, box.faces[keep][:, ::-1]  # Open at the top and seen from inside.
+    floor = np.array([[-0.1, -1.9, -0.1], [0.1, -1.9, -0.1], [0.0, -1.9, 0.1]])
+    subject = painted(np.concatenate([vertices, floor]), np.concatenate([faces, [[10, 9, 8]]]))
+    assert ambient_occlusion(subject, directions=256)[8:].max() < 0.1
+
+
+def test_directions_are_unit_and_balanced():
+    directions = sphere_directions(64)
+    np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1)
+    np.testing.assert_allclose(directions.mean(axis=0), 0, atol=0.02)
+
+
+def test_rendering_repeats_exactly(sphere, rendering):
+    np.testing.assert_array_equal(render_portrait(sphere, CAMERA, KEY_ONLY, size_px=SIZE).rgba, rendering.rgba)
+
+
+def test_nothing_in_view_gives_an_empty_picture(sphere):
+    away = look_at_camera(yaw_deg=0, pitch_deg=0, distance=1, focal=2, target=np.array([5.0, 0, 0]))
+    assert not render_portrait(sphere, away, KEY_ONLY, size_px=8).rgba.any()
+
+
+def test_contact_sheet_places_pictures_row_by_row():
+    red, clear = np.zeros((2, 3, 4), np.uint8), np.zeros((2, 3, 4), np.uint8)
+    red[:] = (255, 0, 0, 255)
+    sheet = contact_sheet([red, clear, red], columns=2)
+    assert sheet.shape == (4, 6, 3)
+    assert (sheet[:2, :3] == (255, 0, 0)).all() and (sheet[:2, 3:] == 128).all()
+    assert (sheet[2:, :3] == (255, 0, 0)).all() and not sheet[2:, 3:].any()
+    with pytest.raises(ValueError, match="at least one"):
+        contact_sheet([], columns=2)
