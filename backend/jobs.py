@@ -48,6 +48,26 @@ class Pipeline(Protocol):
         ...
 
 
+def _one_of(*choices: object) -> tuple[Callable[[object], bool], str]:
+    wanted = f"one of {', '.join(map(str, choices))}"
+    return lambda value: type(value) is type(choices[0]) and value in choices, wanted
+
+
+def _whole(least: int, most: int) -> tuple[Callable[[object], bool], str]:
+    return lambda value: type(value) is int and least <= value <= most, f"a whole number from {least} to {most}"
+
+
+# By setting: whether a value can work, and what is wanted in words.
+SETTING_CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "model": (lambda value: isinstance(value, str) and value != "", "the name of an installed model"),
+    "quality": _one_of(*get_args(Quality)),
+    "device": _one_of(*get_args(DeviceName)),
+    "face": (lambda value: value is None or (type(value) is int and value >= 0), "a whole number from 0 on"),
+    "faces": _whole(1_000, 200_000),
+    "texture_px": _one_of(1024, 2048, 4096),
+    "seed": _whole(0, 2**63 - 1),
+}
+
 LoadPipeline = Callable[[], Pipeline]
 
 
@@ -201,20 +221,14 @@ def settings_from(values: Mapping[str, object]) -> Settings:
     Raises:
         SettingsError: A name is unknown or a value cannot work.
     """
-    unknown = sorted(values.keys() - {item.name for item in fields(Settings)})
-    if unknown:
-        raise SettingsError(f"There is no setting {unknown[0]}.")
-    settings = Settings(**values)  # type: ignore[arg-type]
-    _check_choice("quality", settings.quality, get_args(Quality))
-    _check_choice("device", settings.device, get_args(DeviceName))
-    _check_choice("texture_px", settings.texture_px, (1024, 2048, 4096))
-    _check_whole("faces", settings.faces, 1_000, 200_000)
-    _check_whole("seed", settings.seed, 0, 2**63 - 1)
-    if settings.face is not None:
-        _check_whole("face", settings.face, 0, 10_000)
-    if not isinstance(settings.model, str) or not settings.model:
-        raise SettingsError("The setting model must be the name of an installed model.")
-    return settings
+    complete = asdict(Settings()) | dict(values)
+    for name, value in complete.items():
+        if name not in SETTING_CHECKS:
+            raise SettingsError(f"There is no setting {name}.")
+        is_right, wanted = SETTING_CHECKS[name]
+        if not is_right(value):
+            raise SettingsError(f"The setting {name} must be {wanted}, not {value}.")
+    return Settings(**complete)
 
 
 def check_slider_values(values: Mapping[str, float], sliders: "list[Slider]") -> None:
@@ -247,16 +261,6 @@ def _kept_settings(recorded: Mapping[str, object]) -> dict[str, object]:
     """What a head's record says about the next run; the device is this computer's affair."""
     names = {item.name for item in fields(Settings)} - {"device"}
     return {name: value for name, value in recorded.items() if name in names}
-
-
-def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    if type(value) is not type(choices[0]) or value not in choices:
-        raise SettingsError(f"The setting {name} must be one of {', '.join(map(str, choices))}, not {value}.")
-
-
-def _check_whole(name: str, value: object, least: int, most: int) -> None:
-    if type(value) is not int or not least <= value <= most:
-        raise SettingsError(f"The setting {name} must be a whole number from {least} to {most}, not {value}.")
 
 
 def _write_mesh(path: Path, head: "Head") -> None:

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+import builtins
+import json
+
+import pytest
+import torch
+
+from backend import jobs
+from backend.config import Settings
+from backend.errors import ModelError, OutputError, PhotoError, SettingsError
+from backend.head import Slider
+from backend.jobs import INTERNAL, Failure, attempt, check_slider_values, invert_photo, output_folders, settings_from
+from backend.protocol import Invert, Ping, Resynthesize
+from tests import fake_pipeline
+
+
+def raising(error):
+    def job():
+        raise error
+
+    return job
+
+
+def test_settings_left_out_take_their_defaults():
+    assert settings_from({}) == Settings()
+    assert settings_from({"seed": 3, "face": 1, "texture_px": 4096}) == Settings(seed=3, face=1, texture_px=4096)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("faces", 999),
+        ("faces", 200_001),
+        ("faces", 30_000.0),
+        ("faces", True),
+        ("texture_px", 2047),
+        ("texture_px", [2048]),
+        ("quality", "Best"),
+        ("device", None),
+        ("seed", -1),
+        ("face", -1),
+        ("model", ""),
+        ("model", 3),
+        ("speed", 1),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_by_name(name, value):
+    with pytest.raises(SettingsError, match=name):
+        settings_from({name: value})
+
+
+def test_sliders_stay_in_their_safe_range():
+    sliders = [Slider("Smile", "Expression", -0.5, 1.0)]
+    check_slider_values({"Smile": -0.5}, sliders)
+    check_slider_values({"Smile": 1.0}, sliders)
+    for values in ({"Smile": 1.01}, {"Smile": float("nan")}, {"Nose": 0.0}):
+        with pytest.raises(SettingsError):
+            check_slider_values(values, sliders)
+
+
+def test_attempt_tells_what_users_cause_from_our_mistakes(capsys):
+    assert attempt(lambda: {"a": 1}) == {"a": 1}
+    assert attempt(raising(PhotoError("No face.", code="no_face"))) == Failure("no_face", "No face.")
+    for error in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory")):
+        outcome = attempt(raising(error))
+        assert isinstance(outcome, Failure) and outcome.code == "memory"
+    capsys.readouterr()
+    outcome = attempt(raising(KeyError("ws")))
+    assert isinstance(outcome, Failure) and outcome.code == INTERNAL and "KeyError" in outcome.message
+    assert "Traceback" in capsys.readouterr().err
+    with pytest.raises(KeyboardInterrupt):
+        attempt(raising(KeyboardInterrupt()))
+
+
+def test_outputs_are_checked_before_anything_is_loaded(tmp_path):
+    request = Invert("anna.png", str(tmp_path / "nowhere" / "head.glb"), {}, None, None)
+    with pytest.raises(OutputError):
+        invert_photo(request, lambda progress: None, load_pipeline=raising(AssertionError("loaded")))
+
+
+def test_report_and_preview_are_written_with_the_head(tmp_path):
+    (tmp_path / "anna.png").write_bytes(b"photo")
+    paths = [str(tmp_path / name) for name in ("anna.png", "head.glb", "report.json", "preview.png")]
+    request = Invert(paths[0], paths[1], {"seed": 5}, *paths[2:])
+    result = invert_photo(request, lambda progress: None, load_pipeline=lambda: fake_pipeline)
+    assert json.loads((tmp_path / "report.json").read_text("utf-8")) == result["report"]
+    assert (tmp_path / "preview.png").read_bytes()[1:4] == b"PNG"
+    assert {path.name for path in tmp_path.iterdir()} == {"anna.png", "head.glb", "report.json", "preview.png"}
+
+
+def test_output_folders_are_all_that_a_job_writes_to():
+    folders = output_folders(Invert("p/a.png", "a/head.glb", {}, "b/r.json", None))
+    assert {folder.as_posix() for folder in folders} == {"a", "b"}
+    assert {folder.as_posix() for folder in output_folders(Resynthesize("{}", {}, "c/head.glb", {}))} == {"c"}
+    assert output_folders(Ping()) == set()
+
+
+def test_torch_that_does_not_load_is_told_with_the_remedy(monkeypatch):
+    import_module = builtins.__import__
+
+    def broken_import(name, *rest):
+        if name == "torch":
+            raise OSError("libgomp.so.1 is missing")
+        return import_module(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", broken_import)
+    with pytest.raises(ModelError, match=r"does not load \(libgomp.*protome\.py setup") as caught:
+        jobs.load_pipeline()
+    assert caught.value.code == "no_torch"
