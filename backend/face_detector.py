@@ -11,12 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 
 from backend.photo_network import PhotoNetwork
 from backend.resample import sample_square, square_matrix, transform
 
 INPUT_PX = 128
 BATCH = 16
+DETAIL = 2  # Photos are shrunk until a square has at most about this many pixels per input pixel.
+CLOSE_VIEW = 2.0  # Side of the square for a second look, in sides of the face.
 RIGHT_EYE, LEFT_EYE = 0, 1  # Of the subject, among the six key points.
 SAME_FACE_OVERLAP = 0.3
 
@@ -51,23 +54,44 @@ def find_candidates(
         roll_deg: Turn of the squares against the photo.
         min_score: Less certain candidates are left out.
     """
+    height, width = pixels.shape[:2]
+    reduction = max(1, int(max(width, height) / (DETAIL * INPUT_PX * subdivision)))
+    reduced = np.array(Image.fromarray(pixels).reduce(reduction)) if reduction > 1 else pixels
     matrices = [
         square_matrix(centre, side, roll_deg=roll_deg, size_px=INPUT_PX)
-        for centre, side in _squares(pixels.shape[1], pixels.shape[0], subdivision)
+        for centre, side in _squares(width / reduction, height / reduction, subdivision)
     ]
     found: list[Candidate] = []
     for start in range(0, len(matrices), BATCH):
         batch = matrices[start : start + BATCH]
-        crops = torch.cat([sample_square(pixels, matrix, INPUT_PX, extend=False) for matrix in batch])
+        crops = torch.cat([sample_square(reduced, matrix, INPUT_PX, extend=False) for matrix in batch])
         with torch.no_grad():
             regressed, logits = network(crops)
         scores = torch.sigmoid(logits[..., 0].clamp(-80, 80)).numpy()
         for matrix, values, certainty in zip(batch, regressed.numpy(), scores, strict=True):
-            found += _decode(values, certainty, matrix, min_score)
+            found += _decode(values, certainty, np.diag([reduction, reduction, 1]) @ matrix, min_score)
     return merge_candidates(found)
 
 
-def _squares(width: int, height: int, subdivision: int) -> Iterator[tuple[np.ndarray, float]]:
+def second_look(
+    network: PhotoNetwork,
+    pixels: UInt8[np.ndarray, "h w 3"],
+    centre: Float[np.ndarray, "2"],
+    side: float,
+    *,
+    roll_deg: float,
+) -> float:
+    """The detector's certainty when a supposed face stands upright and large in the middle of its view."""
+    crop_to_photo = square_matrix(centre, CLOSE_VIEW * side, roll_deg=roll_deg, size_px=INPUT_PX)
+    with torch.no_grad():
+        regressed, logits = network(sample_square(pixels, crop_to_photo, INPUT_PX, extend=False))
+    scores = torch.sigmoid(logits[0, :, 0].clamp(-80, 80)).numpy()
+    supposed = Candidate(centre, side, roll_deg, 1.0)
+    seen = _decode(regressed[0].numpy(), scores, crop_to_photo, 0.1)
+    return max((candidate.score for candidate in seen if overlap(candidate, supposed) > SAME_FACE_OVERLAP), default=0.0)
+
+
+def _squares(width: float, height: float, subdivision: int) -> Iterator[tuple[np.ndarray, float]]:
     """Centres and sides of squares that cover the photo, half overlapping; one centred square for subdivision 1."""
     side = max(width, height) / subdivision
     columns, rows = (max(1, int(np.ceil(2 * length / side - 1 - 1e-6))) for length in (width, height))

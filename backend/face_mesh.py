@@ -21,6 +21,7 @@ from backend.resample import sample_square, square_matrix, transform
 INPUT_PX = 192
 REGION = 1.5  # Side of the network's view, in sides of the face's square.
 PASSES = 2
+HOPELESS_PRESENCE = 0.02
 EYE_CONTOUR = 16  # An eye subset starts with its contour.
 
 
@@ -42,7 +43,10 @@ class MeshFit:
 
 
 def fit_mesh(network: PhotoNetwork, pixels: UInt8[np.ndarray, "h w 3"], candidate: Candidate) -> MeshFit:
-    """Landmarks near a candidate; each pass centres the network's view on the landmarks of the one before."""
+    """Landmarks near a candidate; each pass centres the network's view on the landmarks of the one before.
+
+    A view that the network surely takes for no face ends the search.
+    """
     centre, side, roll_deg = candidate.centre, candidate.side, candidate.roll_deg
     for _ in range(PASSES):
         crop_to_photo = square_matrix(centre, side * REGION, roll_deg=roll_deg, size_px=INPUT_PX)
@@ -50,7 +54,9 @@ def fit_mesh(network: PhotoNetwork, pixels: UInt8[np.ndarray, "h w 3"], candidat
         with torch.no_grad():
             answers = read_mesh(network, torch.cat([crop, crop.flip(3)]))
         fit = _average(answers, crop_to_photo, side * REGION / INPUT_PX)
-        centre, side, roll_deg = _face_square(fit.landmarks)
+        if fit.presence < HOPELESS_PRESENCE:
+            break
+        centre, side, roll_deg = face_square(fit.landmarks)
     return fit
 
 
@@ -103,7 +109,7 @@ def eye_roll_deg(landmarks: Float[np.ndarray, "478 2"]) -> float:
     return float(np.degrees(np.arctan2(across[1], across[0])))
 
 
-def _face_square(landmarks: Float[np.ndarray, "478 2"]) -> tuple[Float[np.ndarray, "2"], float, float]:
+def face_square(landmarks: Float[np.ndarray, "478 2"]) -> tuple[Float[np.ndarray, "2"], float, float]:
     """Centre, side and roll of the upright square around the landmarks."""
     roll_deg = eye_roll_deg(landmarks)
     turn = square_matrix(np.zeros(2), 1.0, roll_deg=roll_deg, size_px=1)[:2, :2]

@@ -34,6 +34,7 @@ class AffineConvolution(nn.Module):
         self.shift = nn.Parameter(torch.zeros(channels_out, 1, 1))
 
     def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
+        """Features after scale and shift."""
         return self.convolution(image) * self.scale + self.shift
 
 
@@ -48,6 +49,7 @@ class ResidualBlock(nn.Module):
         self.stride = stride
 
     def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
+        """Features of the larger of both paths' sizes."""
         changed = self.second(functional.relu(self.first(image)))
         kept = functional.avg_pool2d(image, 2, 2) if self.stride == 2 else image
         shape = [max(pair) for pair in zip(changed.shape[1:], kept.shape[1:], strict=True)]
@@ -65,11 +67,11 @@ class IdentityNetwork(nn.Module):
             ResidualBlock(channels[index], channels_out, stride) for index, (channels_out, stride) in enumerate(BLOCKS)
         )
         self.final = nn.Linear(256, 128, bias=False)
-        self.register_buffer("mean", torch.tensor(MEAN_RGB).reshape(1, 3, 1, 1), persistent=False)
 
     def forward(self, chip: Float[Tensor, "b 3 150 150"]) -> Float[Tensor, "b 128"]:
         """Descriptors of sRGB chips in 0 to 255."""
-        features = functional.relu(self.stem((chip - self.mean) / 256))
+        mean = torch.tensor(MEAN_RGB).reshape(1, 3, 1, 1).to(chip)
+        features = functional.relu(self.stem((chip - mean) / 256))
         features = functional.max_pool2d(features, 3, 2)
         for block in self.blocks:
             features = block(features)

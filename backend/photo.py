@@ -158,8 +158,8 @@ def _shrink(image: Image.Image) -> Image.Image:
     factor = max(image.size) / WORK_SIDE_PX
     if factor <= 1:
         return image
-    size = tuple(max(1, round(length / factor)) for length in image.size)
-    return image.resize(size, Image.Resampling.BOX if factor > 2 else Image.Resampling.HAMMING)
+    width, height = (max(1, round(length / factor)) for length in image.size)
+    return image.resize((width, height), Image.Resampling.BOX if factor > 2 else Image.Resampling.HAMMING)
 
 
 def _flatten(image: Image.Image, profile: bytes | None, name: str) -> Image.Image:

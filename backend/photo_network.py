@@ -145,28 +145,28 @@ def _warp_tensor(operation: Operation, features: Tensor, matrix: Tensor) -> Tens
     return sampled * is_inside
 
 
-def _transform_landmarks(operation: Operation, landmarks: Tensor, matrix: Tensor) -> Tensor:
+def _transform_landmarks(_: Operation, landmarks: Tensor, matrix: Tensor) -> Tensor:
     return landmarks[..., :2] @ matrix[:, :2, :2].transpose(1, 2) + matrix[:, None, :2, 3]
 
 
 _RUN: dict[str, Callable[..., Tensor]] = {
-    "add": lambda operation, left, right: left + right,
+    "add": lambda _, left, right: left + right,
     "average_pool": _average_pool,
     "concatenate": lambda operation, *parts: torch.cat(parts, operation.options["axis"]),
     "convolve": _convolve,
     "convolve_depthwise": _convolve,
     "convolve_transposed": _convolve_transposed,
-    "hard_swish": lambda operation, values: functional.hardswish(values),
+    "hard_swish": lambda _, values: functional.hardswish(values),
     "landmarks_to_matrix": _landmarks_to_matrix,
     "max_pool": _max_pool,
-    "multiply": lambda operation, left, right: left * right,
+    "multiply": lambda _, left, right: left * right,
     "pad": lambda operation, values: functional.pad(values, operation.options["amounts"]),
-    "prelu": lambda operation, values, slope: functional.prelu(values, slope),
-    "relu": lambda operation, values: functional.relu(values),
+    "prelu": lambda _, values, slope: functional.prelu(values, slope),
+    "relu": lambda _, values: functional.relu(values),
     "reshape": _reshape,
     "resize_bilinear": _resize_bilinear,
-    "sigmoid": lambda operation, values: torch.sigmoid(values),
-    "slice": lambda operation, values: values,
+    "sigmoid": lambda _, values: torch.sigmoid(values),
+    "slice": lambda _, values: values,
     "transform_landmarks": _transform_landmarks,
     "warp_tensor": _warp_tensor,
 }

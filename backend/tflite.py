@@ -164,7 +164,7 @@ def _weight(step: _Step, number: int) -> np.ndarray:
     return constant.reshape(-1) if step.kind == "prelu" else constant
 
 
-def _no_options(step: _Step) -> Options:
+def _no_options(_: _Step) -> Options:
     return {}
 
 

