@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The running job: one worker, one job at a time, moved on by ``poll`` from Blender's timer.
+
+Everything runs on the main thread. Objects are remembered by name and looked up again, because undo and file loading
+replace what a reference points at.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import bpy
+
+from . import install, protocol
+from .client import Worker
+from .errors import AddonError, HeadError, ProtocolError, WorkerEnded
+from .head import frame_head, import_head, replace_surface, select_head
+from .preferences import places, preferences
+from .sliders import RECORD_KEY, is_head
+
+BUSY_INTERVAL_S = 0.05
+READY_TIMEOUT_S = 60.0
+CANCEL_TIMEOUT_S = 3.0
+# Expected seconds on two processor cores, until a job of this session says better.
+EXPECTED_S = {"draft": 30.0, "balanced": 120.0, "best": 300.0}
+
+
+@dataclass
+class Job:
+    """A request that the worker has, and what will be done with its result.
+
+    Args:
+        id: Of the request.
+        title: What the panel shows, such as the photo's name.
+        folder: Temporary folder of its files; removed at the end.
+        quality: Of an inversion; empty for a resynthesis.
+        target: Name of the head whose surface is replaced; empty where a head is made.
+        record: The target's record when the job began.
+    """
+
+    id: int
+    title: str
+    folder: Path
+    quality: str = ""
+    target: str = ""
+    record: str = ""
+    progress: protocol.Progress | None = None
+    output: Path | None = None
+    started_s: float = field(default_factory=time.monotonic)
+    cancelled_s: float | None = None
+
+
+@dataclass
+class Session:
+    """What runs besides Blender; never saved.
+
+    Args:
+        models: What the worker last said it has.
+        device: Where the worker computes; empty until torch is loaded.
+        error: What went wrong, until the user dismisses it.
+        notice: What happened otherwise.
+        last_head: Name of the object that the last job made or changed.
+        measured_s: How long an inversion took in this session, by quality.
+    """
+
+    worker: Worker | None = None
+    job: Job | None = None
+    setup: install.Setup | None = None
+    is_ready: bool = False
+    models: tuple[protocol.Model, ...] = ()
+    device: str = ""
+    error: str = ""
+    notice: str = ""
+    last_head: str = ""
+    measured_s: dict[str, float] = field(default_factory=dict)
+
+
+session = Session()
+
+
+def new_folder() -> Path:
+    """A temporary folder for one job's files."""
+    return Path(tempfile.mkdtemp(prefix="protome-", dir=bpy.app.tempdir or None))
+
+
+def start_invert(photo: Path, settings: dict[str, object], folder: Path) -> None:
+    """Ask the worker for a head.
+
+    Args:
+        photo: The picture file.
+        settings: Fields of the backend's ``Settings``, without the device.
+        folder: From ``new_folder``.
+
+    Raises:
+        AddonError: A job is running, or the worker cannot be started.
+    """
+    wanted = {**settings, "device": preferences().device}
+    params = protocol.invert_params(str(photo), str(folder / "head.glb"), wanted, report=None)
+    _start("invert", params, Job(0, photo.stem, folder, quality=str(settings["quality"])))
+
+
+def start_resynthesize(
+    obj: bpy.types.Object, slider_values: dict[str, float], settings: dict[str, object], folder: Path
+) -> None:
+    """Ask the worker for a new surface under a head, its sliders baked in.
+
+    Raises:
+        AddonError: A job is running, or the worker cannot be started.
+    """
+    record, output = obj[RECORD_KEY], str(folder / "head.glb")
+    wanted = {**settings, "device": preferences().device}
+    params = protocol.resynthesize_params(record, slider_values, output=output, settings=wanted)
+    _start("resynthesize", params, Job(0, obj.name, folder, target=obj.name, record=record))
+
+
+def _start(method: str, params: dict[str, object], job: Job) -> None:
+    if session.job or session.setup:
+        raise AddonError("Protome is busy. Wait for it, or press Cancel.")
+    if session.worker is None or session.worker.process.poll() is not None:
+        stop_worker()
+        session.worker = Worker(install.worker_command(places()))
+    session.error = session.notice = ""
+    job.id = session.worker.send(method, params)
+    session.job = job
+    start_timer()
+
+
+def cancel() -> None:
+    """Ask the worker to stop; one that does not answer soon is ended."""
+    if session.setup:
+        session.setup.close()
+        session.setup = None
+        session.notice = "The set-up was stopped. Set Up goes on where it was."
+    job = session.job
+    if job and job.output:
+        _end_job(notice="The head was dropped.")
+    elif job and session.worker and job.cancelled_s is None:
+        job.cancelled_s = time.monotonic()
+        session.worker.send("cancel", {"job": job.id})
+
+
+def start_setup() -> None:
+    """Make the worker's environment in a child process.
+
+    Raises:
+        AddonError: No Python for it was found, or Protome is busy.
+    """
+    if session.job or session.setup:
+        raise AddonError("Protome is busy. Wait for it, or press Cancel.")
+    stop_worker()
+    session.error = session.notice = ""
+    session.setup = install.Setup(places(), install.base_python())
+    start_timer()
+
+
+def start_timer() -> None:
+    """Let Blender call ``poll`` until there is nothing to wait for."""
+    if not bpy.app.timers.is_registered(poll):
+        bpy.app.timers.register(poll, first_interval=BUSY_INTERVAL_S, persistent=True)
+
+
+def poll() -> float | None:
+    """Move everything on without waiting; seconds to the next call, or None when nothing runs."""
+    is_understood = False
+    try:
+        _step()
+        is_understood = True
+    finally:
+        if not is_understood:
+            _fail("Protome met an error of its own; Blender's console says where. Try again.", worker_is_lost=True)
+        redraw()
+    return BUSY_INTERVAL_S if session.job or session.setup else None
+
+
+def _step() -> None:
+    try:
+        _poll_setup()
+        _poll_worker()
+        _finish_job()
+    except AddonError as error:
+        _fail(str(error), worker_is_lost=isinstance(error, (WorkerEnded, ProtocolError)))
+    except OSError as error:
+        _fail(f"{error.strerror or error}: {error.filename or 'a file'}. Free some space or check permissions.")
+
+
+def wait() -> str:
+    """Poll until the job has ended, for scripts; returns the head's name.
+
+    Raises:
+        AddonError: The job failed; what went wrong and what to do.
+    """
+    session.last_head = ""
+    while session.job:
+        if session.job.output and bpy.context.mode != "OBJECT":
+            bpy.ops.object.mode_set(mode="OBJECT")
+        poll()
+        time.sleep(BUSY_INTERVAL_S / 5)
+    if session.error:
+        raise AddonError(session.error)
+    return session.last_head
+
+
+def _poll_setup() -> None:
+    if session.setup is None:
+        return
+    try:
+        finished = session.setup.poll()
+    except AddonError:
+        session.setup = None
+        raise
+    if finished:
+        session.setup = None
+        session.notice = "Protome is set up."
+
+
+def _poll_worker() -> None:
+    worker, job = session.worker, session.job
+    if worker is None or (job and job.output):
+        return
+    for event in worker.receive():
+        _take(event)
+    if not session.is_ready and time.monotonic() - worker.started_s > READY_TIMEOUT_S:
+        raise WorkerEnded("The worker does not answer. Try again; the log says more.")
+    if job and session.job and job.cancelled_s and time.monotonic() - job.cancelled_s > CANCEL_TIMEOUT_S:
+        stop_worker()
+        _end_job(notice="Cancelled.")
+
+
+def _take(event: protocol.Event) -> None:
+    job = session.job
+    if isinstance(event, protocol.Ready):
+        if event.protocol != protocol.PROTOCOL:
+            raise ProtocolError(
+                f"The worker speaks protocol {event.protocol} and Blender's side {protocol.PROTOCOL}. Set up again."
+            )
+        session.is_ready, session.models = True, event.models
+    elif isinstance(event, protocol.Device):
+        session.device = event.device
+    elif job and event.id == job.id:
+        _take_news(event, job)
+
+
+def _take_news(event: protocol.Progress | protocol.Done | protocol.Failed, job: Job) -> None:
+    if isinstance(event, protocol.Progress):
+        job.progress = event
+    elif isinstance(event, protocol.Failed):
+        if event.code == "cancelled":
+            _end_job(notice="Cancelled.")
+        else:
+            _fail(event.message)
+    elif job.cancelled_s:
+        _end_job(notice="Cancelled.")
+    else:
+        job.output = Path(str(event.result.get("output", "")))
+
+
+def _finish_job() -> None:
+    """Bring in a result that has arrived, once the user is where Blender lets objects be made."""
+    job = session.job
+    if not (job and job.output and can_import()):
+        return
+    if job.target:
+        _finish_resynthesis(job, job.output)
+    else:
+        _finish_inversion(job, job.output)
+
+
+def can_import() -> bool:
+    """Whether a result can be brought in now: Edit Mode would lose it, a running drag would break."""
+    if bpy.context.mode != "OBJECT":
+        return False
+    windows = bpy.context.window_manager.windows
+    return not any(operator.bl_idname.startswith("TRANSFORM_OT") for w in windows for operator in w.modal_operators)
+
+
+def _finish_inversion(job: Job, output: Path) -> None:
+    obj = import_head(output, job.title)
+    select_head(obj)
+    frame_head(obj)
+    session.last_head = obj.name
+    session.measured_s[job.quality] = time.monotonic() - job.started_s
+    _end_job(notice="")
+    bpy.ops.ed.undo_push(message="Create Head")
+
+
+def _finish_resynthesis(job: Job, output: Path) -> None:
+    obj = _target(job)
+    if obj is None:
+        raise HeadError(f"{job.target} has changed or gone in the meantime, so its new surface was dropped.")
+    lost = replace_surface(obj, output)
+    session.last_head = obj.name
+    _end_job(notice=f"Not carried over: {', '.join(lost)}. Undo brings it back." if lost else "")
+    bpy.ops.ed.undo_push(message="Resynthesize Head")
+
+
+def _target(job: Job) -> bpy.types.Object | None:
+    """The head the job was started for, even when it was renamed; never another one of its name."""
+    named = bpy.data.objects.get(job.target)
+    for obj in ([named] if named else []) + list(bpy.data.objects):
+        if is_head(obj) and obj[RECORD_KEY] == job.record:
+            return obj
+    return None
+
+
+def _fail(message: str, *, worker_is_lost: bool = False) -> None:
+    if worker_is_lost:
+        stop_worker()
+    _end_job(notice="")
+    session.error = message
+
+
+def _end_job(*, notice: str) -> None:
+    job, session.job = session.job, None
+    session.notice = notice
+    if job:
+        shutil.rmtree(job.folder, ignore_errors=True)
+
+
+def stop_worker() -> None:
+    """End the worker's process; the next job starts another."""
+    worker, session.worker = session.worker, None
+    session.is_ready, session.device = False, ""
+    if worker:
+        worker.close(wait_s=0.5)
+
+
+def stop() -> None:
+    """End everything that runs, for ``unregister`` and for Blender's end."""
+    if bpy.app.timers.is_registered(poll):
+        bpy.app.timers.unregister(poll)
+    if session.setup:
+        session.setup.close()
+    stop_worker()
+    _end_job(notice="")
+    vars(session).update(vars(Session()))
+
+
+def redraw() -> None:
+    """Have the sidebars of all 3D views drawn again."""
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "VIEW_3D":
+                for region in (region for region in area.regions if region.type == "UI"):
+                    region.tag_redraw()

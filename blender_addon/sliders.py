@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Shape keys as sliders: their ranges, their values, their groups."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import bpy
+
+from .errors import HeadError
+from .properties import PROTOME_PG_slider, head_summary
+
+RECORD_KEY = "protome_record"
+GROUPS = ("Shape", "Expression", "Person")
+
+
+def record_text(obj: bpy.types.Object) -> str:
+    """The head's record, JSON as the worker wrote it.
+
+    Raises:
+        HeadError: The object carries none.
+    """
+    text = obj.get(RECORD_KEY)
+    if not isinstance(text, str):
+        raise HeadError(f"{obj.name} is no Protome head. Select one, or create one from a photo.")
+    return text
+
+
+def is_head(obj: bpy.types.Object | None) -> bool:
+    """Whether the object is a head with sliders."""
+    return obj is not None and obj.type == "MESH" and isinstance(obj.get(RECORD_KEY), str)
+
+
+def apply_slider_ranges(obj: bpy.types.Object) -> None:
+    """Give each shape key the range from the record and note what panels show; Blender's importer leaves 0 to 1.
+
+    Raises:
+        HeadError: The record cannot be read, or names a shape key that is missing.
+    """
+    record = _parsed(record_text(obj))
+    keys = obj.data.shape_keys.key_blocks if obj.data.shape_keys else {}
+    summary = head_summary(obj)
+    summary.sliders.clear()
+    for name, group, minimum, maximum in record["sliders"]:
+        if name not in keys:
+            raise HeadError(f"The head file has no shape key {name!r}. Create the head again.")
+        keys[name].slider_min, keys[name].slider_max = minimum, maximum
+        slider = summary.sliders.add()
+        slider.name, slider.group, slider.minimum, slider.maximum = name, group, minimum, maximum
+    generator = record["generator"]
+    summary.model, summary.licence, summary.commercial_use = generator
+
+
+def _parsed(text: str) -> dict[str, list | tuple]:
+    """Slider rows and generator words of a record."""
+    try:
+        record = json.loads(text)
+        rows = [(str(s["name"]), str(s["group"]), float(s["minimum"]), float(s["maximum"])) for s in record["sliders"]]
+        generator = record["generator"]
+        words = (str(generator["id"]), str(generator["licence"]), str(generator["commercial_use"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise HeadError("The head's record cannot be read. Create the head again from its photo.") from error
+    return {"sliders": rows, "generator": words}
+
+
+def slider_keys(obj: bpy.types.Object, group: str) -> Iterator[bpy.types.ShapeKey]:
+    """The shape keys of one group, in the record's order; keys the user removed are left out."""
+    keys = obj.data.shape_keys.key_blocks if obj.data.shape_keys else {}
+    for slider in head_summary(obj).sliders:
+        if slider.group == group and slider.name in keys:
+            yield keys[slider.name]
+
+
+def slider_groups(obj: bpy.types.Object) -> list[str]:
+    """The groups that have sliders: the known ones first, then any other."""
+    found = {slider.group for slider in head_summary(obj).sliders}
+    return [group for group in GROUPS if group in found] + sorted(found.difference(GROUPS))
+
+
+def slider_values(obj: bpy.types.Object) -> dict[str, float]:
+    """Value by name, of every slider that is not at rest; muted keys count as at rest."""
+    keys = obj.data.shape_keys.key_blocks if obj.data.shape_keys else {}
+    values = {}
+    for slider in head_summary(obj).sliders:
+        key = keys.get(slider.name)
+        if key is not None and not key.mute and key.value != 0:
+            values[slider.name] = _within(key.value, slider)
+    return values
+
+
+def _within(value: float, slider: PROTOME_PG_slider) -> float:
+    return min(max(value, slider.minimum), slider.maximum)
+
+
+def reset_sliders(obj: bpy.types.Object) -> None:
+    """Put every slider at rest."""
+    for group in slider_groups(obj):
+        for key in slider_keys(obj, group):
+            key.value = 0.0
