@@ -62,8 +62,17 @@ def upfirdn(
 
 
 def upsample2(x: Float[Tensor, "b c h w"], fir: Float[Tensor, "4 4"]) -> Float[Tensor, "b c oh ow"]:
-    """Twice the size, brightness kept."""
-    return upfirdn(x, fir, up=2, pad=(2, 1, 2, 1), gain=4.0)
+    """Twice the size, brightness kept, zeros around the image; the filter must be symmetric.
+
+    The same as `upfirdn` with its zeros never written.
+    """
+    kernel = (4 * fir).to(x.dtype).expand(x.shape[1], 1, -1, -1)
+    return functional.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
+
+
+def fast_layout(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """The same image with its channels next to each other in memory, where convolutions are faster so."""
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
 
 
 def bias_act(
@@ -139,47 +148,70 @@ class FullyConnected(nn.Module):
 
 def modulated_conv(
     x: Float[Tensor, "b in_c h w"],
-    weight: Float[Tensor, "out_c in_c k k"],
+    weight: Float[Tensor, "out_c in_c 3 3"],
     style: Float[Tensor, "b in_c"],
     *,
+    bias: Float[Tensor, "out_c"] | None = None,
     fir: Float[Tensor, "4 4"] | None = None,
-    demodulate: bool = True,
+    gain: float = 1.0,
 ) -> Float[Tensor, "b out_c oh ow"]:
-    """Convolve with a weight that a style scales per input channel, one style per sample.
+    """Convolve with a weight that a style scales per input channel and whose output channels have length 1.
 
     A single sample takes its scales into the weight; a batch shares one convolution between a scaled input and
     a scaled output. Both are the same sum.
 
     Args:
         x: Features.
-        weight: Shared by the batch; `k` is odd.
-        style: Factor per input channel.
+        weight: Shared by the batch.
+        style: Factor per input channel, one row per sample.
+        bias: Added at the end.
         fir: When given, the result has twice the size and is filtered with it.
-        demodulate: Scale every output channel's weights to length 1.
+        gain: Factor on the result before the bias.
     """
-    scale = _demodulation(weight, style) if demodulate else None
+    scale = gain * _demodulation(weight, style)
     if len(x) == 1:
-        weight = weight * style[0, :, None, None]
-        if scale is not None:
-            weight = weight * scale[0, :, None, None, None]
-        return _convolve(x, weight, fir)
-    x = _convolve(x * style[:, :, None, None], weight, fir)
-    return x if scale is None else x * scale[:, :, None, None]
+        weight = weight * style[0, :, None, None] * scale[0, :, None, None, None]
+        return _convolve(x, weight, bias, fir)
+    x = _convolve(x * style[:, :, None, None].to(x.dtype), weight, None, fir)
+    scale = scale[:, :, None, None].to(x.dtype)
+    return x * scale if bias is None else torch.addcmul(bias[:, None, None].to(x.dtype), x, scale)
 
 
-def _demodulation(weight: Float[Tensor, "out_c in_c k k"], style: Float[Tensor, "b in_c"]) -> Float[Tensor, "b out_c"]:
+def modulated_sum(
+    x: Float[Tensor, "b in_c h w"],
+    weight: Float[Tensor, "out_c in_c 1 1"],
+    style: Float[Tensor, "b in_c"],
+    bias: Float[Tensor, "out_c"],
+) -> Float[Tensor, "b out_c h w"]:
+    """Weighted sums of a pixel's channels, which a style scales, one style per sample."""
+    weights = weight[:, :, 0, 0] * style[:, None, :]
+    pixels = x.permute(0, 2, 3, 1).flatten(1, 2) @ weights.transpose(1, 2).to(x.dtype) + bias.to(x.dtype)
+    return pixels.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+
+
+def _demodulation(weight: Float[Tensor, "out_c in_c 3 3"], style: Float[Tensor, "b in_c"]) -> Float[Tensor, "b out_c"]:
     power = weight.square().sum((2, 3))
     return (style.square() @ power.T + 1e-8).rsqrt()
 
 
 def _convolve(
-    x: Float[Tensor, "b in_c h w"], weight: Float[Tensor, "out_c in_c k k"], fir: Float[Tensor, "4 4"] | None
+    x: Float[Tensor, "b in_c h w"],
+    weight: Float[Tensor, "out_c in_c 3 3"],
+    bias: Float[Tensor, "out_c"] | None,
+    fir: Float[Tensor, "4 4"] | None,
 ) -> Float[Tensor, "b out_c oh ow"]:
     if fir is None:
-        return functional.conv2d(x, weight, padding=weight.shape[-1] // 2)
+        return functional.conv2d(x, weight, bias, padding=1)
     # The transposed convolution mirrors the kernel against the plain one; published weights are trained so.
     x = functional.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-    return upfirdn(x, fir, pad=(1, 1, 1, 1), gain=4.0)
+    # The filter is symmetric, so mirroring it changes nothing; zeros put between the samples cost a gain of 4.
+    kernel = (4 * fir).to(x.dtype).expand(len(weight), 1, -1, -1)
+    return functional.conv2d(x, kernel, bias, padding=1, groups=len(weight))
+
+
+def _limit(x: Float[Tensor, "*n"], largest: float) -> Float[Tensor, "*n"]:
+    # In place where no gradient needs the values before.
+    return x.clamp(-largest, largest) if torch.is_grad_enabled() else x.clamp_(-largest, largest)
 
 
 class SynthesisLayer(nn.Module):
@@ -227,13 +259,16 @@ class SynthesisLayer(nn.Module):
     ) -> Float[Tensor, "b out_c oh ow"]:
         """Features of this layer; `gain` multiplies them and their clamp."""
         fir = self.resample_filter if self.upsample else None
-        x = modulated_conv(x, self.weight, self.affine(w), fir=fir)
+        # Leaky ReLU lets positive factors pass, so its gain is cheaper before it.
+        total_gain = gain * _GAINS["lrelu"]
+        bias = self.bias * total_gain
+        x = modulated_conv(x, self.weight, self.affine(w), bias=bias, fir=fir, gain=total_gain)
         if noise == "const":
-            x = x + (self.noise_const * self.noise_strength).to(x.dtype)
+            x = x + (self.noise_const * (self.noise_strength * total_gain)).to(x.dtype)
         elif noise == "random":
-            x = x + torch.randn_like(x[:, :1]) * self.noise_strength
-        clamp = None if self.clamp is None else self.clamp * gain
-        return bias_act(x, self.bias, activation="lrelu", gain=gain, clamp=clamp)
+            x = x + torch.randn_like(x[:, :1]) * (self.noise_strength * total_gain)
+        x = functional.leaky_relu_(x, 0.2)
+        return x if self.clamp is None else _limit(x, self.clamp * gain)
 
 
 class ToRGB(nn.Module):
@@ -256,5 +291,5 @@ class ToRGB(nn.Module):
     def forward(self, x: Float[Tensor, "b in_c h w"], w: Float[Tensor, "b w_dim"]) -> Float[Tensor, "b out_c h w"]:
         """The image of a layer's features."""
         style = self.affine(w) / math.sqrt(self.weight.shape[1])
-        x = modulated_conv(x, self.weight, style, demodulate=False)
-        return bias_act(x, self.bias, clamp=self.clamp)
+        x = modulated_sum(x, self.weight, style, self.bias)
+        return x if self.clamp is None else _limit(x, self.clamp)

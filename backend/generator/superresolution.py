@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from backend.generator.config import SuperResolutionConfig
-from backend.generator.layers import NoiseMode, binomial_filter
+from backend.generator.layers import NoiseMode, binomial_filter, fast_layout
 from backend.generator.synthesis import SynthesisBlock
 
 
@@ -57,7 +57,7 @@ class SuperResolution(nn.Module):
             ValueError: The image is larger than a kind without shrinking takes.
         """
         rows = ws[:, -1:].expand(-1, 3, -1)
-        x, image = self.block0(self._resize(features), self._resize(rgb), rows, noise=noise)
+        x, image = self.block0(fast_layout(self._resize(features)), fast_layout(self._resize(rgb)), rows, noise=noise)
         return self.block1(x, image, rows, noise=noise)[1]
 
     def _resize(self, image: Float[Tensor, "b c r r"]) -> Float[Tensor, "b c input input"]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from backend.generator.layers import NoiseMode, SynthesisLayer, ToRGB, binomial_filter, upsample2
+from backend.generator.layers import NoiseMode, SynthesisLayer, ToRGB, binomial_filter, fast_layout, upsample2
 
 
 def channel_table(resolution: int, *, base: int, largest: int) -> dict[int, int]:
@@ -84,7 +84,7 @@ class SynthesisBlock(nn.Module):
             noise: ``const`` adds the stored noise, ``random`` fresh noise.
         """
         if x is None:
-            x = self.const.expand(len(ws), -1, -1, -1)
+            x = fast_layout(self.const.expand(len(ws), -1, -1, -1))
         else:
             x = self.conv0(x, ws[:, 0], noise=noise)
         x = self.conv1(x, ws[:, self.num_convs - 1], noise=noise)

@@ -55,12 +55,9 @@ def test_fully_connected_agrees(ops, name, options):
     ops.check(f"fc.{name}.y", layer(ops.io[f"fc.{name}.x"]))
 
 
-def test_plain_convolutions_agree(ops):
-    x, fir, ones = ops.io["in.xs"], layers.binomial_filter(), torch.ones(2, 3)
-    for key, up in (("conv_resample.3x3_plain", None), ("conv_resample.3x3_up2", fir)):
-        ops.check(key, layers.modulated_conv(x, ops.io["in.w3"], ones, fir=up, demodulate=False))
-    small = layers.modulated_conv(x, ops.io["in.w1"], ones, demodulate=False)
-    ops.check("conv_resample.1x1_up2", layers.upsample2(small, fir))
+def test_plain_sums_agree_when_upsampled(ops):
+    small = layers.modulated_sum(ops.io["in.xs"], ops.io["in.w1"], torch.ones(2, 3), torch.zeros(5))
+    ops.check("conv_resample.1x1_up2", layers.upsample2(small, layers.binomial_filter()))
 
 
 def test_modulated_convolutions_agree(ops):
@@ -70,7 +67,7 @@ def test_modulated_convolutions_agree(ops):
     ops.check("modconv.demod_fused", plain)
     ops.check("modconv.demod_unfused", plain)
     ops.check("modconv.demod_up2", layers.modulated_conv(x, w3, style, fir=fir) + ops.io["in.noise16"])
-    ops.check("modconv.nodemod_1x1", layers.modulated_conv(x, w1, style, demodulate=False))
+    ops.check("modconv.nodemod_1x1", layers.modulated_sum(x, w1, style, torch.zeros(5)))
 
 
 def test_synthesis_layer_agrees(ops):
