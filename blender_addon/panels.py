@@ -184,7 +184,7 @@ def _draw_licence(
 def _draw_text(layout: bpy.types.UILayout, context: bpy.types.Context, text: str, *, icon: str) -> None:
     """Text in as many lines as the sidebar's width needs."""
     width_px = context.region.width if context.region else 240
-    letters = max(20, round(width_px / (LINE_PX * context.preferences.system.ui_scale)) - 6)
+    letters = max(20, round(width_px / (LINE_PX * (context.preferences.system.ui_scale or 1.0))) - 6)
     column = layout.column(align=True)
     for number, line in enumerate(textwrap.wrap(text, letters)):
         column.label(text=line, icon=icon if number == 0 else "BLANK1")

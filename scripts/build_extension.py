@@ -165,7 +165,7 @@ def is_excluded(name: str, patterns: list[str]) -> bool:
     for pattern in patterns:
         glob = pattern.removeprefix("!")
         glob = glob if glob.startswith("/") else f"*/{glob}"
-        if fnmatch(name, glob) or fnmatch(name, glob + "/"):
+        if fnmatch(name, glob) if glob.endswith("/") else fnmatch(name.rstrip("/"), glob):
             is_out = not pattern.startswith("!")
     return is_out
 

@@ -15,12 +15,15 @@ MODULE = "bl_ext.user_default.protome"
 
 
 def new_file():
-    """An empty file; this also resets the preferences, so the add-on is switched on again."""
+    """An empty file; this also resets the preferences, so the add-on is switched on again with its Python."""
     import addon_utils
 
+    old = bpy.context.preferences.addons.get(MODULE)
+    python = old.preferences.python if old else ""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     if not addon_utils.check(MODULE)[1]:
         addon_utils.enable(MODULE, default_set=True)
+    bpy.context.preferences.addons[MODULE].preferences.python = python
 
 
 def pump(addon, until, timeout_s=20):

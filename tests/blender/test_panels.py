@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the Protome tab shows at each moment."""
+
+import pytest
+from headless import begin, bpy, pump
+from layout_recorder import draw
+
+
+@pytest.fixture
+def create(addon):
+    return lambda: draw(addon.panels.PROTOME_PT_create)
+
+
+def test_the_choices_and_the_expected_time(create):
+    drawn = create()
+    assert drawn[:2] == ["Photo From", "Photo"]
+    assert drawn[2:8] == ["Face", "Model", "Quality", "Texture", "Triangles", "Seed"]
+    assert "Takes about 2 min" in drawn and drawn[-1] == "Create Head"
+    bpy.context.scene.protome.source, bpy.context.scene.protome.quality = "IMAGE", "draft"
+    assert "Image" in create() and "Takes about 30 s" in create()
+
+
+def test_a_running_job_shows_stage_remaining_time_and_cancel(addon, create, photo):
+    begin(addon, photo("slow"))
+    assert create() == ["slow", "Starting the worker", "Cancel"]
+    pump(addon, lambda: addon.job.session.job.progress and addon.job.session.job.progress.eta_s)
+    assert create() == ["slow", "Refining", "About 1 s left", "Cancel"]
+    bpy.ops.protome.cancel()
+    assert create() == ["slow", "Cancelling", "Cancel"]
+
+
+def test_an_error_stays_until_it_is_dismissed(create, photo):
+    with pytest.raises(RuntimeError):
+        bpy.ops.protome.invert(filepath=photo("no face"))
+    drawn = create()
+    assert " ".join(drawn[: drawn.index("Open Log")]) == "no face.png shows no face. Choose another photo."
+    bpy.ops.protome.dismiss()
+    assert "Open Log" not in create()
+
+
+def test_a_result_that_waits_says_what_for(addon, create, head, photo):
+    bpy.ops.object.mode_set(mode="EDIT")
+    begin(addon, photo("second"))
+    pump(addon, lambda: addon.job.session.job.output)
+    assert "Go back to Object Mode" in " ".join(create())
+
+
+def test_the_first_run_explains_itself(addon, create):
+    preferences = addon.preferences.preferences()
+    preferences.python = ""
+    text = " ".join(create())
+    assert "pypi.org" in text and "never leave this computer" in text and "Allow Online Access" in text
+    assert not bpy.ops.protome.set_up.poll()
+    preferences.python = "/no/such/python"
+    assert "There is no Python at" in " ".join(create())
+
+
+def test_the_active_head_s_sliders_by_group(addon, head):
+    drawn = draw(addon.panels.PROTOME_PT_head)
+    assert drawn == [
+        "starter: Apache-2.0",
+        *("Shape", "Jaw width", "Expression", "Smile", "Person", "Age"),
+        *("Resynthesize", "Reset Sliders"),
+    ]
+    bpy.ops.mesh.primitive_cube_add()
+    assert draw(addon.panels.PROTOME_PT_head) is None
+
+
+def test_a_non_commercial_model_is_named(addon, photo):
+    bpy.ops.protome.invert(filepath=photo("restricted"))
+    assert "Not for commercial use" in " ".join(draw(addon.panels.PROTOME_PT_head))
+
+
+def test_after_a_job_licence_and_free_memory(addon, create, head):
+    drawn = create()
+    assert "starter: Apache-2.0" in drawn and drawn[-1] == "Free Memory (cpu)"
+    process = addon.job.session.worker.process
+    assert bpy.ops.protome.stop_worker() == {"FINISHED"}
+    assert process.poll() is not None and "Free Memory" not in create()
+
+
+def test_preferences_draw(addon):
+    drawn = draw(addon.preferences.ProtomePreferences)
+    assert drawn[:3] == ["Worker's Python", "Models Folder", "Device"]
