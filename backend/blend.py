@@ -63,6 +63,16 @@ class Membrane:
         self.count = len(places)
         self.stiffness, self.area = _stiffness(places / self.radius, self.faces, colors[self.first])
 
+    def first_copy(self, values: Float[np.ndarray, "v c"]) -> Float[np.ndarray, "v c"]:
+        """Vertex values with each copy at a seam given the first copy's value."""
+        return values[self.first[self.index]]
+
+    def lowest_near(self, values: Float[np.ndarray, "w"]) -> Float[np.ndarray, "w"]:
+        """The lowest value at each place and its neighbours."""
+        lowest = values.copy()
+        np.minimum.at(lowest, self.faces, values[self.faces].min(axis=1, keepdims=True))
+        return lowest
+
     def spread(
         self, values: Float[np.ndarray, "w c"], weights: Float[np.ndarray, "w"], reach: float
     ) -> Float[np.ndarray, "w c"]:
@@ -181,7 +191,7 @@ class _Blend:
         means, weight = self.texels.gather(known, self.weight, self.membrane.count)
         # Hair over generated skin, a collar, a highlight: what differs from its surroundings tells nothing about them.
         usual = self.membrane.spread(means, weight, TINT_REACH)
-        firm = weight**3 * _likeness(_contrast(means - usual))
+        firm = weight**3 * self.membrane.lowest_near(_likeness(_contrast(means - usual)))
         coarse = self.texels.interpolate(self.membrane.spread(means, firm, BLEND_REACH))
         return self.generated + self.detail + (1 - self.weight)[:, None] * coarse
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, grey_opening
 
 from backend.camera import Camera, project, rays
 from backend.mesh import vertex_normals
@@ -16,7 +16,9 @@ MAP_PX = 1024  # Side of the maps of depth and trust; about half a millimetre of
 MASK_EDGE = 0.75  # Below this the matte lets background through.
 MARGIN = (0.004, 0.024)  # Portrait widths from an edge where trust starts and where it is full.
 FACING = (0.18, 0.5)  # Cosine to the camera where trust starts and where it is full.
+OPENING = 0.06  # Portrait widths: an opening no wider, such as a mouth, shows what belongs there.
 GAP = 0.015  # A jump in depth that hides something behind, in radii of the mesh.
+FAR = 1e9  # Stands for infinity where differences are taken.
 BIAS = 0.004  # Tolerance of the depth test, in radii of the mesh.
 
 
@@ -83,7 +85,7 @@ class Reprojection:
         is_front = depth <= self._nearest_depth(place) + self._tolerance(depth, cosine[seen])
         seen, place = seen[is_front], place[is_front]
         steady = sample_bilinear(self.trust[..., None], place[:, 0] * MAP_PX, place[:, 1] * MAP_PX)[:, 0]
-        trust[seen] = steady * _ramp(cosine[seen], FACING)
+        trust[seen] = steady * ramp(cosine[seen], FACING)
         spot = _transform(self.portrait_to_picture, place * self.portrait_px)
         colors[seen] = sample_bilinear(self.picture, spot[:, 0], spot[:, 1]) / 255
         return colors, trust
@@ -106,7 +108,7 @@ def _cosine(
     return np.clip(np.einsum("na,na->n", to_eye, normals) / np.maximum(lengths, 1e-12), -1, 1)
 
 
-def _ramp(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+def ramp(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     """0 below the limits, 1 above, smooth between."""
     share = np.clip((values - limits[0]) / (limits[1] - limits[0]), 0, 1)
     return share * share * (3 - 2 * share)
@@ -132,18 +134,23 @@ def _trust_map(photo: PhotoView, depth: Float[np.ndarray, "m m"], gap: float) ->
     is_edge = (matte < MASK_EDGE) | is_outside | _has_gap(depth, gap)
     # The frame's border counts as an edge: beyond it nothing is known.
     distance = distance_transform_edt(np.pad(~is_edge, 1))[1:-1, 1:-1] / MAP_PX
-    return (_ramp(distance, MARGIN) * np.clip(matte, 0, 1)).astype(np.float32)
+    return (ramp(distance, MARGIN) * np.clip(matte, 0, 1)).astype(np.float32)
 
 
 def _has_gap(depth: Float[np.ndarray, "m m"], gap: float) -> np.ndarray:
-    """Where the surface ends or jumps to another depth; both sides of the jump."""
-    far = np.where(np.isfinite(depth), depth, 1e9)
-    is_edge = ~np.isfinite(depth)
+    """Where the surface ends or jumps to another depth; both sides of the jump.
+
+    The jump into a small opening is none: lids and lips fit the eyes and teeth that the photo shows between them.
+    """
+    is_miss = ~np.isfinite(depth)
+    far = np.where(is_miss, FAR, depth)
+    closed = grey_opening(far, size=round(OPENING * len(depth)))
+    is_edge = is_miss
     for axis in (0, 1):
-        jump = np.abs(np.diff(far, axis=axis)) > gap
+        jump = np.abs(np.diff(closed, axis=axis)) > gap
         before, after = [(0, 0), (0, 0)], [(0, 0), (0, 0)]
         before[axis], after[axis] = (0, 1), (1, 0)
-        is_edge |= np.pad(jump, before) | np.pad(jump, after)
+        is_edge = is_edge | np.pad(jump, before) | np.pad(jump, after)
     return is_edge
 
 

@@ -13,10 +13,11 @@ from backend.field import Field
 from backend.mesh import Mesh, vertex_normals
 from backend.mirror import mirror_image
 from backend.raycast import sample_bilinear
-from backend.reprojection import PhotoView, Reprojection
+from backend.reprojection import PhotoView, Reprojection, ramp
 from backend.texels import Texels, fill_gaps, rasterize_uv
 
 POINTS_PER_CALL = 1 << 16
+FACE_DOWN_TO = (-0.28, -0.2)  # Heights in cube sides between which symmetry ends: clothes and hands have none.
 MIRROR_TRUST = 0.9  # Faces are symmetric in most, not all, of their detail.
 
 
@@ -52,9 +53,32 @@ def bake_texture(
     colors = generated
     if photos:
         membrane = Membrane(mesh.vertices, mesh.faces, _field_colors(field, canonical))
-        layers = _layers(membrane, texels, mesh, canonical, photo_vertices, photos)
+        normals = membrane.first_copy(vertex_normals(photo_vertices, membrane.first[membrane.faces]))
+        area_px = np.bincount(texels.triangle, minlength=len(mesh.faces)).astype(np.float64)
+        views = [Reprojection(photo, photo_vertices, mesh.faces, area_px) for photo in photos]
+        twin = mirror_image(canonical, mesh.faces)
+        symmetry = MIRROR_TRUST * twin.trust * ramp(canonical[:, 1] / field.side, FACE_DOWN_TO)
+        layers = _looks(views, texels, photo_vertices, normals)
+        layers += _looks(views, texels, twin.carry(photo_vertices), twin.carry(normals), trust=symmetry)
         colors = blend_layers(membrane, texels, generated, layers)
     return _to_image(texels, colors, config)
+
+
+def _looks(
+    views: list[Reprojection],
+    texels: Texels,
+    vertices: Float[np.ndarray, "v 3"],
+    normals: Float[np.ndarray, "v 3"],
+    *,
+    trust: Float[np.ndarray, "v"] | None = None,
+) -> list[Layer]:
+    """What each photo shows where the vertices stood, trusted so far."""
+    points, directions = texels.interpolate(vertices), texels.interpolate(normals)
+    layers = [Layer(*view.sample(points, directions)) for view in views]
+    if trust is None:
+        return layers
+    share = texels.interpolate(trust[:, None])[:, 0]
+    return [Layer(layer.colors, layer.trust * share) for layer in layers]
 
 
 def _to_image(texels: Texels, colors: Float[np.ndarray, "n 3"], config: TextureConfig) -> UInt8[np.ndarray, "t t 3"]:
@@ -89,27 +113,3 @@ def _generated_colors(
     row, column = np.divmod(texels.index, texels.size_px)
     scale = size / texels.size_px
     return sample_bilinear(filled, (column + 0.5) * scale, (row + 0.5) * scale)
-
-
-def _layers(
-    membrane: Membrane,
-    texels: Texels,
-    mesh: Mesh,
-    canonical: Float[np.ndarray, "v 3"],
-    photo_vertices: Float[np.ndarray, "v 3"],
-    photos: list[PhotoView],
-) -> list[Layer]:
-    """What the photos show of each texel, then what they show of its mirror image."""
-    welded_normals = vertex_normals(photo_vertices, membrane.first[membrane.faces])
-    normals = welded_normals[membrane.first[membrane.index]]
-    area_px = np.bincount(texels.triangle, minlength=len(mesh.faces)).astype(np.float64)
-    views = [Reprojection(photo, photo_vertices, mesh.faces, area_px) for photo in photos]
-    points, directions = texels.interpolate(photo_vertices), texels.interpolate(normals)
-    layers = [Layer(*view.sample(points, directions)) for view in views]
-    twin = mirror_image(canonical, mesh.faces)
-    points, directions = texels.interpolate(twin.carry(photo_vertices)), texels.interpolate(twin.carry(normals))
-    faithful = MIRROR_TRUST * texels.interpolate(twin.trust[:, None])[:, 0]
-    for view in views:
-        colors, trust = view.sample(points, directions)
-        layers.append(Layer(colors, trust * faithful))
-    return layers

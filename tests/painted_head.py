@@ -28,7 +28,10 @@ def painted_head(rows: int = 48, columns: int = 96) -> Mesh:
     a, b, c, d = vertex[:-1, :-1], vertex[1:, :-1], vertex[1:, 1:], vertex[:-1, 1:]
     upper, lower = np.stack([a, c, d], axis=-1)[1:], np.stack([a, b, c], axis=-1)[:-1]
     faces = np.concatenate([upper.reshape(-1, 3), lower.reshape(-1, 3)])
-    return Mesh(vertices, faces, vertex_normals(vertices, faces), uv.astype(np.float32), vertices)
+    _, first, place = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
+    first_copy = first[place.reshape(-1)]
+    normals = vertex_normals(vertices, first_copy[faces])[first_copy]
+    return Mesh(vertices, faces, normals, uv.astype(np.float32), vertices)
 
 
 def _step(values, low, high):
