@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from backend.errors import PhotoError
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF")  # MPO is what some phones call a JPEG.
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")  # Pillow counts the MPO files of some phones as JPEG.
 MAX_MEGAPIXELS = 100
 WORK_SIDE_PX = 4096  # Longer photos are shrunk to this; a 4K texture of the face needs no more.
 MIN_SIDE_PX = 64
@@ -27,6 +27,15 @@ MAX_CROP = 0.02  # A frame whose sides' ratio differs more from the camera's has
 DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error)
 
 ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 EXIF_BLOCK, FOCAL_LENGTH, FOCAL_LENGTH_35MM = 0x8769, 0x920A, 0xA405
 FRAME_WIDTH, FRAME_HEIGHT = 0xA002, 0xA003
 FOCAL_PLANE_X_RESOLUTION, FOCAL_PLANE_UNIT = 0xA20E, 0xA210
@@ -127,16 +136,22 @@ def _decode(image: Image.Image, name: str) -> UInt8[np.ndarray, "h w 3"]:
     try:
         image.draft(None, (WORK_SIDE_PX, WORK_SIDE_PX))  # JPEG decodes straight to a half, quarter or eighth.
         profile = image.info.get("icc_profile")
-        orientation = image.getexif().get(ORIENTATION, 1)
         image.load()
+        turn = TURNS.get(_orientation(image) or 1)  # Loading has already turned a TIFF, and reset this.
         plain = _shrink(_to_eight_bits(image, name))
     except Image.DecompressionBombError as error:
         raise _too_large(name) from error
     except DECODER_ERRORS as error:
         raise _damaged(name) from error
     rgb = _flatten(plain, profile, name)
-    rgb.getexif()[ORIENTATION] = orientation
-    return np.array(ImageOps.exif_transpose(rgb), dtype=np.uint8)
+    return np.array(rgb if turn is None else rgb.transpose(turn), dtype=np.uint8)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    try:
+        return image.getexif().get(ORIENTATION)
+    except DECODER_ERRORS:  # Damaged metadata says nothing; the pixels may still be fine.
+        return None
 
 
 def _to_eight_bits(image: Image.Image, name: str) -> Image.Image:
