@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
 from backend.mesh import vertex_normals
+from backend.template import closest_barycentric
 
 CANDIDATES = 12  # Triangles with near centres, searched for the closest point.
 LIMIT = 0.1  # Distance of the surface from the mirrored point at which the opposite point counts nothing, radii.
@@ -83,44 +84,10 @@ def closest_points(
     best, best_weights = near[:, 0], np.zeros((len(points), 3))
     best_distance = np.full(len(points), np.inf)
     for candidate in near.T:
-        weights = closest_on_triangles(points, corners[candidate])
+        weights = closest_barycentric(points, corners[candidate])
         distance = np.linalg.norm(np.einsum("nk,nkc->nc", weights, corners[candidate]) - points, axis=1)
         is_better = distance < best_distance
         best = np.where(is_better, candidate, best)
         best_weights[is_better] = weights[is_better]
         best_distance = np.where(is_better, distance, best_distance)
     return best, best_weights, best_distance
-
-
-def closest_on_triangles(
-    points: Float[np.ndarray, "n 3"], corners: Float[np.ndarray, "n 3 3"]
-) -> Float[np.ndarray, "n 3"]:
-    """Barycentric weights of the point of a triangle that is closest to a point, pair by pair."""
-    weights = _foot(points, corners)
-    is_inside = (weights >= 0).all(axis=1)
-    best = np.where(is_inside, 0.0, np.inf)
-    for start in range(3):
-        end = (start + 1) % 3
-        edge, offset = corners[:, end] - corners[:, start], points - corners[:, start]
-        along = np.einsum("na,na->n", edge, offset) / np.maximum(np.einsum("na,na->n", edge, edge), 1e-30)
-        along = np.clip(along, 0, 1)
-        distance = np.linalg.norm(offset - along[:, None] * edge, axis=1)
-        is_better = distance < best
-        best = np.where(is_better, distance, best)
-        weights[is_better] = 0.0
-        weights[is_better, start] = 1 - along[is_better]
-        weights[is_better, end] = along[is_better]
-    return weights
-
-
-def _foot(points: Float[np.ndarray, "n 3"], corners: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "n 3"]:
-    """Barycentric weights of the foot on the triangle's plane; negative where it lies outside."""
-    ab, ac, ap = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0], points - corners[:, 0]
-    normal = np.cross(ab, ac)
-    scale = np.einsum("na,na->n", normal, normal)
-    second = np.einsum("na,na->n", np.cross(ap, ac), normal)
-    third = np.einsum("na,na->n", np.cross(ab, ap), normal)
-    flat = scale <= 0
-    share = np.stack([scale - second - third, second, third], axis=1) / np.where(flat, 1.0, scale)[:, None]
-    share[flat] = -1.0
-    return share

@@ -2,14 +2,15 @@
 import numpy as np
 import trimesh
 
-from backend.mirror import closest_on_triangles, closest_points, mirror_image
+from backend.mirror import closest_points, mirror_image
+from backend.template import closest_barycentric
 from tests.painted_head import painted_head
 
 
 def test_closest_points_on_a_triangle_agree_with_a_fine_search():
     generator = np.random.default_rng(0)
     corners, points = generator.normal(size=(200, 3, 3)), 2 * generator.normal(size=(200, 3))
-    weights = closest_on_triangles(points, corners)
+    weights = closest_barycentric(points, corners)
     np.testing.assert_allclose(weights.sum(axis=1), 1)
     assert weights.min() >= 0
     found = np.linalg.norm(np.einsum("nk,nkc->nc", weights, corners) - points, axis=1)
@@ -22,7 +23,7 @@ def test_closest_points_on_a_triangle_agree_with_a_fine_search():
 
 def test_a_triangle_without_area_has_its_closest_point_on_an_edge():
     corners = np.array([[[0.0, 0, 0], [1, 0, 0], [2, 0, 0]]])
-    weights = closest_on_triangles(np.array([[1.5, 1.0, 0.0]]), corners)
+    weights = closest_barycentric(np.array([[1.5, 1.0, 0.0]]), corners)
     np.testing.assert_allclose(np.einsum("nk,nkc->nc", weights, corners), [[1.5, 0, 0]])
 
 
