@@ -12,14 +12,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # A module imports only from earlier rows; a sub-package counts as one module.
 BACKEND_LEVELS = [
-    "camera config errors face_mesh_points field flatbuffer folders inversion lattice mesh progress resample template texels threads",
-    "blend device generator head identity_network mirror models output photo protocol raycast surface tflite timing",
-    "catalogue console identity photo_network preview record reprojection staging training",
+    "camera config errors face_mesh_points field flatbuffer folders inversion lattice mesh packing progress resample "
+    "template texels threads",
+    "blend cylinder device generator head identity_network mirror models output photo protocol raycast surface tflite "
+    "timing",
+    "catalogue console identity photo_network preview record reprojection staging training unwrap",
     "doctor face_detector glb texture",
-    "face_mesh jobs",
-    "batch landmarks worker",
-    "alignment cli",
-    "__main__ mask pose",
+    "export face_mesh",
+    "jobs landmarks",
+    "alignment batch worker",
+    "cli mask pose",
+    "__main__",
 ]
 
 ADDON_LEVELS = [
