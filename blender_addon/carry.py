@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from mathutils.kdtree import KDTree
 
-from .sliders import slider_groups, slider_keys
+from .sliders import mesh_of, slider_groups, slider_keys
 
 TEXTURE_KEY = "protome_texture"  # Marks the image that Protome made, whatever the user calls it.
 
@@ -27,14 +27,15 @@ def carry_over(old: bpy.types.Object, fresh: bpy.types.Object) -> list[str]:
     Returns:
         What could not be carried over, in words.
     """
+    old_mesh, new_mesh = mesh_of(old), mesh_of(fresh)
     own_keys = _own_keys(old)
     if own_keys or old.vertex_groups:
-        nearest = _nearest(_shown_points(old), _key_points(fresh.data.shape_keys.reference_key))
+        nearest = _nearest(_shown_points(old), _key_points(new_mesh.shape_keys.reference_key))
         _carry_vertex_groups(old, fresh, nearest)
         _carry_keys(own_keys, fresh, nearest)
-    _carry_animation(old.data.shape_keys, fresh.data.shape_keys)
-    _carry_materials(old.data, fresh.data)
-    return _lost(old.data)
+    _carry_animation(old_mesh.shape_keys, new_mesh.shape_keys)
+    _carry_materials(old_mesh, new_mesh)
+    return _lost(old_mesh)
 
 
 def _lost(mesh: bpy.types.Mesh) -> list[str]:
@@ -107,9 +108,9 @@ def _carry_animation(old: bpy.types.Key, fresh: bpy.types.Key) -> None:
         _carry_track(track, new_animation.nla_tracks.new())
     for driver in animation.drivers:
         new_animation.drivers.from_existing(src_driver=driver)
-    new_animation.action = animation.action
-    if animation.action and hasattr(animation, "action_slot"):  # Blender 4.4 and later
-        new_animation.action_slot = animation.action_slot
+    for name in ("action", "action_slot"):  # Blender 4.4 and later have slots.
+        if animation.action and hasattr(animation, name):
+            setattr(new_animation, name, getattr(animation, name))
 
 
 def _carry_track(track: bpy.types.NlaTrack, new_track: bpy.types.NlaTrack) -> None:
@@ -124,7 +125,7 @@ def _carry_track(track: bpy.types.NlaTrack, new_track: bpy.types.NlaTrack) -> No
 
 def _redirect_drivers(old: bpy.types.Key, fresh: bpy.types.Key) -> None:
     """Drivers elsewhere that read the old shape keys read the fresh ones."""
-    users = bpy.data.user_map(subset={old})[old]
+    users = bpy.data.user_map(subset={old})[old]  # type: ignore[call-arg]  # the stubs forget the defaults
     for user in users | {old}:
         animation = getattr(user, "animation_data", None)
         for curve in animation.drivers if animation else ():
@@ -161,4 +162,5 @@ def _with_texture(material: bpy.types.Material | None, image: bpy.types.Image) -
 def image_nodes(materials: Iterable[bpy.types.Material | None]) -> list[bpy.types.ShaderNodeTexImage]:
     """The nodes that show an image, in all these materials."""
     trees = [material.node_tree for material in materials if material and material.node_tree]
-    return [node for tree in trees for node in tree.nodes if node.type == "TEX_IMAGE" and node.image]
+    nodes = [node for tree in trees for node in tree.nodes if isinstance(node, bpy.types.ShaderNodeTexImage)]
+    return [node for node in nodes if node.image]

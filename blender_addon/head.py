@@ -11,7 +11,7 @@ import bpy
 
 from .carry import TEXTURE_KEY, carry_over, image_nodes
 from .errors import HeadError
-from .sliders import RECORD_KEY, apply_slider_ranges, is_head, record_text
+from .sliders import RECORD_KEY, apply_slider_ranges, is_head, mesh_of, record_text
 
 # What an importer may create; a failed or finished import leaves nothing else behind.
 CREATED = (
@@ -91,7 +91,7 @@ def replace_surface(obj: bpy.types.Object, path: Path) -> list[str]:
 
 
 def _swap_meshes(obj: bpy.types.Object, fresh: bpy.types.Object) -> None:
-    old, mesh, record = obj.data, fresh.data, record_text(fresh)
+    old, mesh, record = mesh_of(obj), mesh_of(fresh), record_text(fresh)
     name, sharing = old.name, [other for other in bpy.data.objects if other.data == old]
     for other in sharing:
         other.data = mesh
@@ -113,9 +113,9 @@ def frame_head(obj: bpy.types.Object) -> None:
     """Turn the 3D views of the current window to the selected head; local views take it in."""
     window = bpy.context.window
     for area in window.screen.areas if window else ():
-        if area.type != "VIEW_3D":
-            continue
         space = area.spaces.active
+        if not isinstance(space, bpy.types.SpaceView3D):
+            continue
         if space.local_view:
             obj.local_view_set(space, True)
         region = next((region for region in area.regions if region.type == "WINDOW"), None)
@@ -125,7 +125,7 @@ def frame_head(obj: bpy.types.Object) -> None:
 
 
 def _import_file(path: Path) -> bpy.types.Object:
-    importer = bpy.ops.import_scene.gltf
+    importer = getattr(bpy.ops.import_scene, "gltf")  # noqa: B009 - its arguments differ by version
     before = set(bpy.data.objects)
     try:
         known = importer.get_rna_type().properties

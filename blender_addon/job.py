@@ -299,11 +299,8 @@ def _finish_resynthesis(job: Job, output: Path) -> None:
 
 def _target(job: Job) -> bpy.types.Object | None:
     """The head the job was started for, even when it was renamed; never another one of its name."""
-    named = bpy.data.objects.get(job.target)
-    for obj in ([named] if named else []) + list(bpy.data.objects):
-        if is_head(obj) and obj[RECORD_KEY] == job.record:
-            return obj
-    return None
+    heads = [obj for obj in bpy.data.objects if is_head(obj) and obj[RECORD_KEY] == job.record]
+    return next((obj for obj in heads if obj.name == job.target), heads[0] if heads else None)
 
 
 def _fail(message: str, *, worker_is_lost: bool = False) -> None:

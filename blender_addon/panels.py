@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Literal
 
 import bpy
 
@@ -13,6 +14,7 @@ from .preferences import places
 from .properties import head_summary, scene_settings
 from .sliders import is_head, slider_groups, slider_keys
 
+Icon = Literal["ERROR", "INFO", "INTERNET", "QUESTION"]
 LINE_PX = 7.5  # Width of a letter of the interface font at scale 1, on average; texts are broken at it.
 STAGES = {
     "photo": "Reading the photo",
@@ -31,16 +33,13 @@ STAGES = {
 }
 
 
-class _Tab:
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "Protome"
-
-
-class PROTOME_PT_create(_Tab, bpy.types.Panel):
+class PROTOME_PT_create(bpy.types.Panel):
     """Photo, choices, progress and messages."""
 
     bl_label = "Create Head"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Protome"
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw what fits the moment: set-up, the choices or the running job."""
@@ -57,10 +56,13 @@ class PROTOME_PT_create(_Tab, bpy.types.Panel):
             _draw_choices(layout, context)
 
 
-class PROTOME_PT_head(_Tab, bpy.types.Panel):
+class PROTOME_PT_head(bpy.types.Panel):
     """The active head's sliders and licence."""
 
     bl_label = "Active Head"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Protome"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -181,7 +183,7 @@ def _draw_licence(
         _draw_text(layout, context, "Whether commercial use is allowed is not known.", icon="QUESTION")
 
 
-def _draw_text(layout: bpy.types.UILayout, context: bpy.types.Context, text: str, *, icon: str) -> None:
+def _draw_text(layout: bpy.types.UILayout, context: bpy.types.Context, text: str, *, icon: Icon) -> None:
     """Text in as many lines as the sidebar's width needs."""
     width_px = context.region.width if context.region else 240
     letters = max(20, round(width_px / (LINE_PX * (context.preferences.system.ui_scale or 1.0))) - 6)

@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
 import bpy
+import numpy as np
+import numpy.typing as npt
 
 from .errors import PhotoError
 from .properties import PROTOME_PG_settings
 
-SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "TIFF": ".tif", "WEBP": ".webp", "BMP": ".bmp", "TARGA": ".tga"}
+PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # By number of channels: grey, grey and alpha, RGB, RGBA.
 
 
 def chosen_photo(settings: PROTOME_PG_settings, folder: Path) -> Path:
@@ -51,17 +56,40 @@ def image_file(image: bpy.types.Image, folder: Path) -> Path:
     if image.source == "FILE" and not image.is_dirty:
         own = Path(bpy.path.abspath(image.filepath_from_user(), library=image.library))
         if image.packed_file:
-            return _written(folder / f"photo{own.suffix or '.png'}", image.packed_file.data)
+            return _written(folder / f"photo{own.suffix or '.png'}", image.packed_file.data)  # type: ignore[arg-type]  # the stubs say str
         if own.is_file():
             return own.absolute()
-    copy = folder / f"photo{SUFFIXES.get(image.file_format, '.png')}"
-    try:
-        image.save(filepath=str(copy), save_copy=True)
-    except RuntimeError as error:
-        raise PhotoError(f"{image.name} has no picture to read. Reload it or choose another image.") from error
-    return copy
+    if not all(image.size):
+        raise PhotoError(f"{image.name} has no picture to read. Reload it or choose another image.")
+    return _written(folder / "photo.png", _png(image))
 
 
 def _written(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
+
+
+def _png(image: bpy.types.Image) -> bytes:
+    """The image's present pixels as an 8-bit PNG file; ``Image.save`` would change the image's own path in 4.2."""
+    width, height = image.size
+    values: Any = image.pixels
+    pixels = np.empty(len(values), np.float32)
+    values.foreach_get(pixels)
+    rows = pixels.reshape(height, width, image.channels)[::-1].copy()  # Blender counts rows from the bottom.
+    if image.is_float:
+        rows[..., :3] = _srgb(rows[..., :3])
+    samples = (rows.clip(0, 1) * 255 + 0.5).astype(np.uint8).reshape(height, -1)
+    lines = np.concatenate((np.zeros((height, 1), np.uint8), samples), axis=1)
+    header = struct.pack(">IIBBBBB", width, height, 8, PNG_COLOUR_TYPES[image.channels], 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 1)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _srgb(linear: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Linear light as sRGB, IEC 61966-2-1."""
+    light = linear.clip(0, 1)
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)

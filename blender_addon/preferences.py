@@ -57,7 +57,7 @@ class ProtomePreferences(bpy.types.AddonPreferences):
 
 def preferences() -> ProtomePreferences:
     """The add-on's preferences."""
-    return bpy.context.preferences.addons[ADDON_ID].preferences
+    return getattr(bpy.context.preferences.addons[ADDON_ID], "preferences")  # noqa: B009 - the class is ours
 
 
 def places() -> Places:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import bpy
 
+PROPERTY = "protome"  # The one name that Protome adds to scenes and to objects.
 QUALITIES = (
     ("draft", "Draft", "First guess of the encoder, without refinement"),
     ("balanced", "Balanced", "Refined against the photo"),
@@ -58,9 +59,9 @@ class PROTOME_PG_head(bpy.types.PropertyGroup):
 
 def scene_settings(scene: bpy.types.Scene) -> PROTOME_PG_settings:
     """The scene's choices for the next head."""
-    return getattr(scene, "protome")  # noqa: B009 - known at run time only
+    return getattr(scene, PROPERTY)
 
 
 def head_summary(obj: bpy.types.Object) -> PROTOME_PG_head:
     """What the object says about the head it carries; empty on any other object."""
-    return getattr(obj, "protome")  # noqa: B009
+    return getattr(obj, PROPERTY)

@@ -7,7 +7,7 @@ import bpy
 
 from . import job, operators, panels
 from .preferences import ProtomePreferences
-from .properties import PROTOME_PG_head, PROTOME_PG_settings, PROTOME_PG_slider
+from .properties import PROPERTY, PROTOME_PG_head, PROTOME_PG_settings, PROTOME_PG_slider
 
 CLASSES = (
     ProtomePreferences,
@@ -17,20 +17,21 @@ CLASSES = (
     *operators.CLASSES,
     *panels.CLASSES,
 )
+OWNERS = ((bpy.types.Scene, PROTOME_PG_settings), (bpy.types.Object, PROTOME_PG_head))
 
 
 def register() -> None:
     """Add classes and properties."""
     for cls in CLASSES:
         bpy.utils.register_class(cls)
-    bpy.types.Scene.protome = bpy.props.PointerProperty(type=PROTOME_PG_settings)
-    bpy.types.Object.protome = bpy.props.PointerProperty(type=PROTOME_PG_head)
+    for owner, group in OWNERS:
+        setattr(owner, PROPERTY, bpy.props.PointerProperty(type=group))
 
 
 def unregister() -> None:
     """End the child processes, then remove properties and classes in reverse."""
     job.stop()
-    del bpy.types.Object.protome
-    del bpy.types.Scene.protome
+    for owner, _ in reversed(OWNERS):
+        delattr(owner, PROPERTY)
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

@@ -32,6 +32,17 @@ def is_head(obj: bpy.types.Object | None) -> bool:
     return obj is not None and obj.type == "MESH" and isinstance(obj.get(RECORD_KEY), str)
 
 
+def mesh_of(obj: bpy.types.Object) -> bpy.types.Mesh:
+    """The object's mesh.
+
+    Raises:
+        HeadError: It has none.
+    """
+    if not isinstance(obj.data, bpy.types.Mesh):
+        raise HeadError(f"{obj.name} is no mesh. Select a Protome head.")
+    return obj.data
+
+
 def apply_slider_ranges(obj: bpy.types.Object) -> None:
     """Give each shape key the range from the record and note what panels show; Blender's importer leaves 0 to 1.
 
@@ -39,7 +50,7 @@ def apply_slider_ranges(obj: bpy.types.Object) -> None:
         HeadError: The record cannot be read, or names a shape key that is missing.
     """
     record = _parsed(record_text(obj))
-    keys = obj.data.shape_keys.key_blocks if obj.data.shape_keys else {}
+    keys = _key_blocks(obj)
     summary = head_summary(obj)
     summary.sliders.clear()
     for name, group, minimum, maximum in record["sliders"]:
@@ -64,9 +75,14 @@ def _parsed(text: str) -> dict[str, list | tuple]:
     return {"sliders": rows, "generator": words}
 
 
+def _key_blocks(obj: bpy.types.Object) -> dict[str, bpy.types.ShapeKey]:
+    keys = mesh_of(obj).shape_keys
+    return dict(keys.key_blocks.items()) if keys else {}
+
+
 def slider_keys(obj: bpy.types.Object, group: str) -> Iterator[bpy.types.ShapeKey]:
     """The shape keys of one group, in the record's order; keys the user removed are left out."""
-    keys = obj.data.shape_keys.key_blocks if obj.data.shape_keys else {}
+    keys = _key_blocks(obj)
     for slider in head_summary(obj).sliders:
         if slider.group == group and slider.name in keys:
             yield keys[slider.name]
@@ -80,7 +96,7 @@ def slider_groups(obj: bpy.types.Object) -> list[str]:
 
 def slider_values(obj: bpy.types.Object) -> dict[str, float]:
     """Value by name, of every slider that is not at rest; muted keys count as at rest."""
-    keys = obj.data.shape_keys.key_blocks if obj.data.shape_keys else {}
+    keys = _key_blocks(obj)
     values = {}
     for slider in head_summary(obj).sliders:
         key = keys.get(slider.name)

@@ -19,7 +19,7 @@ def new_file():
     import addon_utils
 
     old = bpy.context.preferences.addons.get(MODULE)
-    python = old.preferences.python if old else ""
+    python = old.preferences.python if old and old.preferences else ""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     if not addon_utils.check(MODULE)[1]:
         addon_utils.enable(MODULE, default_set=True)

@@ -179,6 +179,22 @@ def test_a_blender_image_is_a_photo_too(addon, tmp_path):
     assert bpy.ops.protome.invert() == {"FINISHED"}
 
 
+@pytest.mark.parametrize("is_float", [False, True])
+def test_painted_pixels_reach_the_file(addon, tmp_path, is_float):
+    image = bpy.data.images.new("painted", 3, 2, alpha=True, float_buffer=is_float)
+    colours = [i / 23 for i in range(24)]
+    image.pixels.foreach_set(colours)
+    written = addon.photo.image_file(image, tmp_path)
+    back = bpy.data.images.load(str(written))
+    expected = [c if not is_float or i % 4 == 3 else srgb(c) for i, c in enumerate(colours)]
+    assert back.pixels[:] == pytest.approx(expected, abs=0.5 / 255 + 1e-6)
+    assert image.filepath == "" and back.size[:] == (3, 2)
+
+
+def srgb(light):
+    return 12.92 * light if light <= 0.0031308 else 1.055 * light ** (1 / 2.4) - 0.055
+
+
 def test_a_packed_image_is_handed_over_as_it_was(addon, tmp_path):
     path = tmp_path / "packed.png"
     image = bpy.data.images.new("x", 4, 4)
