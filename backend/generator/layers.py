@@ -184,9 +184,10 @@ def modulated_sum(
     bias: Float[Tensor, "out_c"],
 ) -> Float[Tensor, "b out_c h w"]:
     """Weighted sums of a pixel's channels, which a style scales, one style per sample."""
-    weights = weight[:, :, 0, 0] * style[:, None, :]
-    pixels = x.permute(0, 2, 3, 1).flatten(1, 2) @ weights.transpose(1, 2).to(x.dtype) + bias.to(x.dtype)
-    return pixels.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+    weights = (weight[:, :, 0, 0] * style[:, None, :]).to(x.dtype)
+    pixels = x.permute(0, 2, 3, 1).flatten(1, 2)
+    sums = torch.baddbmm(bias.to(x.dtype), pixels, weights.transpose(1, 2))
+    return sums.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
 
 def _demodulation(weight: Float[Tensor, "out_c in_c 3 3"], style: Float[Tensor, "b in_c"]) -> Float[Tensor, "b out_c"]:
