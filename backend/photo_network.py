@@ -41,7 +41,7 @@ class PhotoNetwork(nn.Module):
         values[self.input] = image
         for operation in self.operations:
             inputs = [values[number] for number in operation.inputs]
-            values[operation.output] = _RUN[operation.kind](operation, *inputs)
+            values[operation.output] = run_operation(operation, *inputs)
         return [values[number] for number in self.outputs]
 
     def subsets(self) -> list[list[int]]:
@@ -71,6 +71,11 @@ def graph_to_text(graph: Graph) -> str:
     """The graph without its weights, as JSON."""
     operations = [vars(operation) for operation in graph.operations]
     return json.dumps({"operations": operations, "input": graph.input, "outputs": graph.outputs})
+
+
+def run_operation(operation: Operation, *inputs: Tensor) -> Tensor:
+    """One step of a network."""
+    return _RUN[operation.kind](operation, *inputs)
 
 
 def _pad_same(image: Tensor, size: int, stride: int) -> Tensor:

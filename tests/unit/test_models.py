@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+import torch
+
+from backend.errors import ModelError
+from backend.folders import model_path
+from backend.models import content_hash, load_weights, read_weights, write_weights
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROTOME_HOME", str(tmp_path))
+    tensors = {"half": torch.arange(40).half().reshape(5, 8), "single": torch.randn(3), "whole": torch.tensor([7])}
+    write_weights(model_path("some"), tensors, {"licence": "CC0-1.0"})
+    return tensors
+
+
+def code_of(name):
+    with pytest.raises(ModelError) as raised:
+        load_weights(name)
+    assert "fetch_photo_models" in str(raised.value)
+    return raised.value.code
+
+
+def test_weights_come_back_as_written(weights):
+    loaded = load_weights("some")
+    assert loaded.keys() == weights.keys()
+    for name, tensor in weights.items():
+        assert loaded[name].dtype == tensor.dtype
+        torch.testing.assert_close(loaded[name], tensor, rtol=0, atol=0)
+    assert read_weights(model_path("some"))[1]["licence"] == "CC0-1.0"
+
+
+def test_missing_weights_say_how_to_get_them(weights):
+    assert code_of("other") == "model_missing"
+
+
+def test_one_changed_bit_is_noticed(weights):
+    path = model_path("some")
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 1
+    path.write_bytes(bytes(data))
+    assert code_of("some") == "model_damaged"
+
+
+@pytest.mark.parametrize("length", [0, 4, 50, -1])
+def test_a_part_of_a_file_is_noticed(weights, length):
+    path = model_path("some")
+    path.write_bytes(path.read_bytes()[:length])
+    assert code_of("some") == "model_damaged"
+
+
+def test_other_files_are_noticed(weights):
+    model_path("some").write_bytes(b"PK\x03\x04" * 100)
+    assert code_of("some") == "model_damaged"
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(weights):
+    path = model_path("some")
+    before = path.read_bytes()
+    shared = torch.zeros(2)
+    with pytest.raises(RuntimeError, match="share memory"):
+        write_weights(path, {"one": shared, "same": shared}, {})
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_hash_knows_names_shapes_and_values():
+    tensor = torch.arange(6).float()
+    hashes = {
+        content_hash({"a": tensor}),
+        content_hash({"b": tensor}),
+        content_hash({"a": tensor.reshape(2, 3)}),
+        content_hash({"a": tensor.half()}),
+        content_hash({"a": tensor + 1}),
+    }
+    assert len(hashes) == 5
+    assert content_hash({"a": tensor, "b": tensor}) == content_hash({"b": tensor, "a": tensor})
