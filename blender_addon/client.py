@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +48,7 @@ def clean_environment(additions: Mapping[str, str]) -> dict[str, str]:
 
 
 def start_child(command: Command, *, has_input: bool) -> subprocess.Popen[bytes]:
-    """Start a child with non-waiting pipes, its stderr in the log.
+    """Start a child with non-waiting pipes, its stderr in the log; one without input leads a process group.
 
     Raises:
         WorkerEnded: The program is missing or may not be run.
@@ -63,6 +65,7 @@ def start_child(command: Command, *, has_input: bool) -> subprocess.Popen[bytes]
                 stdout=subprocess.PIPE,
                 stderr=log,
                 bufsize=0,
+                start_new_session=not has_input,
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
         except OSError as error:
@@ -84,6 +87,16 @@ def end_child(process: subprocess.Popen[bytes], wait_s: float) -> None:
         process.wait()
     if process.stdout:
         process.stdout.close()
+
+
+def end_tree(process: subprocess.Popen[bytes]) -> None:
+    """End a child without input and the programs it has started."""
+    if process.poll() is None:
+        if sys.platform == "win32":
+            subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True)
+        else:
+            os.killpg(process.pid, signal.SIGTERM)
+    end_child(process, END_WAIT_S)
 
 
 class Worker:

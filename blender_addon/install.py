@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from . import pipe
-from .client import Command, clean_environment, end_child, start_child
+from .client import Command, clean_environment, end_tree, start_child
 from .errors import SetupError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -204,6 +204,4 @@ class Setup:
 
     def close(self) -> None:
         """Stop it; what was installed stays and the next set-up goes on from there."""
-        if self.process.poll() is None:
-            self.process.terminate()
-        end_child(self.process, wait_s=2.0)
+        end_tree(self.process)
