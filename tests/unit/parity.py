@@ -65,10 +65,10 @@ def _recipe_state(meta: dict) -> dict[str, Tensor]:
     return {key: torch.from_numpy(np.asarray(array)) for key, array in arrays.items() if key != "dataset_label_std"}
 
 
-def fixtures(accept: Callable[[dict], bool]) -> list:
-    paths = [path for path in sorted(FOLDER.glob("*.json")) if accept(json.loads(path.read_text()))]
+def fixtures(accept: Callable[[dict], bool], folder: Path = FOLDER) -> list:
+    paths = [path for path in sorted(folder.glob("*.json")) if accept(json.loads(path.read_text()))]
     if not paths:
-        reason = f"no such parity numbers in {FOLDER} (set PROTOME_PARITY_DIR)"
+        reason = f"no such parity numbers in {folder} (set PROTOME_PARITY_DIR)"
         return [pytest.param(None, id="absent", marks=pytest.mark.skip(reason=reason))]
     return [pytest.param(path, id=path.stem) for path in paths]
 

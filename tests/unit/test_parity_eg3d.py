@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The generator against numbers that the published EG3D code produced, found by what their JSON says."""
 
+import json
 import math
 import re
 from types import SimpleNamespace
@@ -10,10 +11,11 @@ import torch
 from torch import Tensor
 
 from backend.generator import volume
+from backend.generator.config import GeneratorConfig, SuperResolutionConfig
 from backend.generator.eg3d import EG3DGenerator, make_rays, signed_features
 from backend.generator.planes import sample_each_plane
 from backend.generator.rays import camera_rays, cross_cube
-from tests.unit.parity import Fixture, config_of, fixtures
+from tests.unit.parity import FOLDER, SR_KINDS, Fixture, config_of, fixtures
 
 
 def _is_reduced(meta: dict) -> bool:
@@ -224,3 +226,20 @@ def test_published_size_agrees(case):
         fixture.check(key, images.image[:, :, ::8, ::8])
         statistics = torch.stack([images.image.mean((2, 3)), images.image.std((2, 3))])
         fixture.check(f"synthesis{size}.image.mean_std", statistics)
+
+
+@pytest.mark.parametrize("module", SR_KINDS)
+@pytest.mark.parametrize(
+    "path", fixtures(lambda meta: "superresolution_variants" in meta, FOLDER.parent / "state_dicts")
+)
+def test_published_weights_have_our_names_and_shapes(path, module):
+    meta = json.loads(path.read_text())
+    kind, resolution, channels = SR_KINDS[module]
+    config = GeneratorConfig(superresolution=SuperResolutionConfig(kind, resolution, channels))
+    with torch.device("meta"):
+        state = EG3DGenerator(config).state_dict()
+    published = {key: value for key, value in meta["tensors"].items() if not key.startswith("superresolution.")}
+    published |= {f"superresolution.{key}": value for key, value in meta["superresolution_variants"][module].items()}
+    assert {key: list(value.shape) for key, value in state.items()} == {
+        key: value["shape"] for key, value in published.items()
+    }
