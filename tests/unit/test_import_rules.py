@@ -12,16 +12,28 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # A module imports only from earlier rows; a sub-package counts as one module.
 BACKEND_LEVELS = [
-    "camera config errors face_mesh_points field flatbuffer folders inversion lattice mesh packing progress resample "
-    "template texels threads",
-    "blend cylinder device generator head identity_network mirror models output photo protocol raycast surface tflite "
-    "timing",
-    "catalogue console identity photo_network preview record reprojection staging training unwrap",
-    "doctor face_detector glb texture",
-    "export face_mesh",
-    "jobs landmarks",
-    "alignment batch worker",
-    "cli mask pose",
+    # contracts
+    "errors config camera mesh field progress folders flatbuffer",
+    "head protocol timing output device threads",
+    # files
+    "models record staging catalogue tflite",
+    "glb resample lattice packing texels raycast",
+    # photo side
+    "photo photo_network face_mesh_points identity_network",
+    "identity face_detector",
+    "face_mesh",
+    "landmarks",
+    "alignment",
+    "pose mask",
+    # generator and geometry
+    "template directions generator cylinder",
+    "starter surface unwrap mirror reprojection blend",
+    "inversion texture preview export morph",
+    "pipeline training",
+    # doors
+    "jobs console doctor",
+    "batch worker",
+    "cli",
     "__main__",
 ]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-GPL = ("blender_addon/", "tests/blender/", "__init__.py", "blender_manifest.toml")
+GPL = ("blender_addon/", "tests/blender/", "__init__.py")
+GPL_TEST = "/test_addon_"
 LARGEST_BYTES = 16 * 2**20
 # Scripts that only hand on to the backend, with the command they add.
 BACKEND_COMMANDS = {"scripts/protome.py": "", "scripts/batch_export.py": "batch"}
@@ -29,7 +30,7 @@ def committed():
 def test_every_source_file_names_its_licence_first(committed):
     for name in committed:
         if name.endswith((".py", ".sh")) or name == ".ci/run":
-            licence = "GPL-3.0-or-later" if name.startswith(GPL) else "Apache-2.0"
+            licence = "GPL-3.0-or-later" if name.startswith(GPL) or GPL_TEST in name else "Apache-2.0"
             text = (ROOT / name).read_text(encoding="utf-8")
             assert not text or f"# SPDX-License-Identifier: {licence}" in text.splitlines()[:2], name
 
