@@ -20,9 +20,12 @@ from backend.resample import sample_square, square_matrix, transform
 
 INPUT_PX = 192
 REGION = 1.5  # Side of the network's view, in sides of the face's square.
-PASSES = 2
+MIN_PASSES, MAX_PASSES = 2, 5
+SETTLED_SHIFT, SETTLED_ROLL_DEG = 0.04, 3.0  # In sides of the face.
 HOPELESS_PRESENCE = 0.02
 EYE_CONTOUR = 16  # An eye subset starts with its contour.
+
+Place = tuple[Float[np.ndarray, "2"], float, float]  # Centre, side and roll in degrees of a face's square.
 
 
 @dataclass(frozen=True)
@@ -47,17 +50,26 @@ def fit_mesh(network: PhotoNetwork, pixels: UInt8[np.ndarray, "h w 3"], candidat
 
     A view that the network surely takes for no face ends the search.
     """
-    centre, side, roll_deg = candidate.centre, candidate.side, candidate.roll_deg
-    for _ in range(PASSES):
+    place = candidate.centre, candidate.side, candidate.roll_deg
+    for number in range(MAX_PASSES):
+        centre, side, roll_deg = place
         crop_to_photo = square_matrix(centre, side * REGION, roll_deg=roll_deg, size_px=INPUT_PX)
         crop = (sample_square(pixels, crop_to_photo, INPUT_PX, extend=True) + 1) / 2
         with torch.no_grad():
             answers = read_mesh(network, torch.cat([crop, crop.flip(3)]))
         fit = _average(answers, crop_to_photo, side * REGION / INPUT_PX)
-        if fit.presence < HOPELESS_PRESENCE:
+        place = face_square(fit.landmarks)
+        is_settled = number + 1 >= MIN_PASSES and _change(place, (centre, side, roll_deg)) < 1
+        if is_settled or fit.presence < HOPELESS_PRESENCE:
             break
-        centre, side, roll_deg = face_square(fit.landmarks)
     return fit
+
+
+def _change(after: Place, before: Place) -> float:
+    """How far a face square moved, grew or turned; below 1 it has settled."""
+    shift = np.abs([*(after[0] - before[0]), after[1] - before[1]]).max() / after[1]
+    turn_deg = abs((after[2] - before[2] + 180) % 360 - 180)
+    return max(float(shift) / SETTLED_SHIFT, turn_deg / SETTLED_ROLL_DEG)
 
 
 def read_mesh(
@@ -109,7 +121,7 @@ def eye_roll_deg(landmarks: Float[np.ndarray, "478 2"]) -> float:
     return float(np.degrees(np.arctan2(across[1], across[0])))
 
 
-def face_square(landmarks: Float[np.ndarray, "478 2"]) -> tuple[Float[np.ndarray, "2"], float, float]:
+def face_square(landmarks: Float[np.ndarray, "478 2"]) -> Place:
     """Centre, side and roll of the upright square around the landmarks."""
     roll_deg = eye_roll_deg(landmarks)
     turn = square_matrix(np.zeros(2), 1.0, roll_deg=roll_deg, size_px=1)[:2, :2]

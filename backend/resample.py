@@ -4,6 +4,8 @@
 Positions count in pixels, x right and y down; the centre of the first pixel is (0.5, 0.5).
 """
 
+import math
+
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -50,10 +52,10 @@ def sample_square(
     scale = float(np.sqrt(abs(np.linalg.det(crop_to_photo[:2, :2]))))
     region, origin = _cut_region(pixels, crop_to_photo, size_px)
     image = torch.from_numpy(region).permute(2, 0, 1)[None].float() / 127.5 - 1
-    reduction = max(1, int(scale))
+    reduction = max(1, int(scale / 2))
     if reduction > 1:
         image = functional.avg_pool2d(image, reduction, ceil_mode=True, count_include_pad=False)
-    oversampling = 2 if scale > 1 else 1
+    oversampling = max(1, math.ceil(scale / reduction - 1e-6))
     steps = (np.arange(size_px * oversampling) + 0.5) / oversampling
     x, y = np.meshgrid(steps, steps)
     places = (transform(crop_to_photo, np.stack([x.ravel(), y.ravel()], axis=1)) - origin) / reduction

@@ -12,7 +12,6 @@ from backend.photo_network import load_network, run_operation
 from backend.tflite import Operation
 from tests.portraits import needs_photo_models
 
-
 BOX = {
     "left_rotation_idx": 0,
     "right_rotation_idx": 1,
