@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from scipy.ndimage import distance_transform_edt, grey_opening
 
@@ -19,6 +19,7 @@ FACING = (0.18, 0.5)  # Cosine to the camera where trust starts and where it is 
 OPENING = 0.06  # Portrait widths: an opening no wider, such as a mouth, shows what belongs there.
 GAP = 0.015  # A jump in depth that hides something behind, in radii of the mesh.
 FAR = 1e9  # Stands for infinity where differences are taken.
+POINTS_PER_BLOCK = 1 << 20  # Keeps temporary arrays small.
 BIAS = 0.004  # Tolerance of the depth test, in radii of the mesh.
 
 
@@ -77,27 +78,30 @@ class Reprojection:
             normals: Outward, of any length.
         """
         colors, trust = np.zeros((len(points), 3), np.float32), np.zeros(len(points), np.float32)
-        cosine = _cosine(self.camera.position, points, normals)
-        seen = np.flatnonzero(cosine > FACING[0])
-        place, depth = project(self.camera, points[seen].astype(np.float64))
-        is_inside = (depth > 0) & (place > 0).all(axis=1) & (place < 1).all(axis=1)
-        seen, place, depth = seen[is_inside], place[is_inside], depth[is_inside]
-        is_front = depth <= self._nearest_depth(place) + self._tolerance(depth, cosine[seen])
-        seen, place = seen[is_front], place[is_front]
-        steady = sample_bilinear(self.trust[..., None], place[:, 0] * MAP_PX, place[:, 1] * MAP_PX)[:, 0]
-        trust[seen] = steady * ramp(cosine[seen], FACING)
-        spot = _transform(self.portrait_to_picture, place * self.portrait_px)
-        colors[seen] = sample_bilinear(self.picture, spot[:, 0], spot[:, 1]) / 255
+        for first in range(0, len(points), POINTS_PER_BLOCK):
+            block = slice(first, first + POINTS_PER_BLOCK)
+            cosine = _cosine(self.camera.position, points[block], normals[block])
+            facing = np.flatnonzero(cosine > FACING[0])
+            place, is_seen = self._places(points[block][facing], cosine[facing])
+            seen, place = facing[is_seen], place[is_seen]
+            steady = sample_bilinear(self.trust[..., None], place[:, 0] * MAP_PX, place[:, 1] * MAP_PX)[:, 0]
+            trust[block][seen] = steady * ramp(cosine[seen], FACING)
+            spot = _transform(self.portrait_to_picture, place * self.portrait_px)
+            colors[block][seen] = sample_bilinear(self.picture, spot[:, 0], spot[:, 1]) / 255
         return colors, trust
 
-    def _nearest_depth(self, place: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n"]:
-        pixel = (place * MAP_PX).astype(np.int64)
-        return self.depth[pixel[:, 1], pixel[:, 0]]
-
-    def _tolerance(self, depth: Float[np.ndarray, "n"], cosine: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
-        """A depth map's pixel spans more depth on a steep surface."""
+    def _places(
+        self, points: Float[np.ndarray, "n 3"], cosine: Float[np.ndarray, "n"]
+    ) -> tuple[Float[np.ndarray, "n 2"], Bool[np.ndarray, "n"]]:
+        """Where points appear in the crop, image widths, and whether they do, with nothing before them."""
+        place, depth = project(self.camera, points.astype(np.float64))
+        is_seen = (depth > 0) & (place > 0).all(axis=1) & (place < 1).all(axis=1)
+        row, column = (place[is_seen, ::-1] * MAP_PX).astype(np.int64).T
+        # A depth map's pixel spans more depth on a steep surface.
         pixel = depth / (self.camera.intrinsics[0, 0] * MAP_PX)
-        return self.bias + 1.5 * pixel * np.sqrt(1 - cosine**2) / cosine
+        tolerance = self.bias + 1.5 * pixel * np.sqrt(1 - cosine**2) / cosine
+        is_seen[is_seen] = (depth - tolerance)[is_seen] <= self.depth[row, column]
+        return place, is_seen
 
 
 def _cosine(

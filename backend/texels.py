@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.sparse import csr_array
 
+FACES_PER_BLOCK = 4096  # Keeps temporary arrays small.
 NEIGHBOURS = [(0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1)]
 
 
@@ -48,7 +49,7 @@ class Texels:
 
     def _weights(self, count: int) -> csr_array:
         """The barycentric weights as a matrix from ``count`` vertices to the texels."""
-        first = np.arange(0, 3 * len(self.index) + 1, 3, dtype=np.int32)
+        first = np.arange(0, 3 * len(self.index) + 1, 3, dtype=np.int32)  # Enough for 26 000² texels.
         return csr_array((self.barycentric.ravel(), self.corners.ravel(), first), shape=(len(self.index), count))
 
 
@@ -61,6 +62,17 @@ def rasterize_uv(uv: Float[np.ndarray, "v 2"], faces: Int[np.ndarray, "f 3"], si
         size_px: Side of the texture.
     """
     corners = uv[faces].astype(np.float64) * size_px
+    blocks = range(0, max(len(faces), 1), FACES_PER_BLOCK)
+    parts = [_rasterize(corners[first : first + FACES_PER_BLOCK], size_px) for first in blocks]
+    index, barycentric = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+    triangle = np.concatenate([part[2] + first for part, first in zip(parts, blocks, strict=True)])
+    return Texels(size_px, index, faces.astype(np.int32)[triangle], barycentric, triangle)
+
+
+def _rasterize(
+    corners: Float[np.ndarray, "f 3 2"], size_px: int
+) -> tuple[Int[np.ndarray, "n"], Float[np.ndarray, "n 3"], Int[np.ndarray, "n"]]:
+    """Index, barycentric weights and triangle of the covered texels."""
     first = np.clip(np.ceil(corners[:, :, 1].min(axis=1) - 0.5), 0, size_px).astype(np.int64)
     last = np.clip(np.ceil(corners[:, :, 1].max(axis=1) - 0.5), 0, size_px).astype(np.int64)
     triangle, step = _expand(last - first)
@@ -71,7 +83,7 @@ def rasterize_uv(uv: Float[np.ndarray, "v 2"], faces: Int[np.ndarray, "f 3"], si
     span, step = _expand(np.maximum(last - first, 0))
     triangle, row, column = triangle[span], row[span], first[span] + step
     barycentric = _barycentric(corners, triangle, column + 0.5, row + 0.5)
-    return Texels(size_px, row * size_px + column, faces.astype(np.int32)[triangle], barycentric, triangle)
+    return (row * size_px + column).astype(np.int32), barycentric, triangle.astype(np.int32)
 
 
 def _expand(counts: Int[np.ndarray, "n"]) -> tuple[Int[np.ndarray, "m"], Int[np.ndarray, "m"]]:

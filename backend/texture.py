@@ -16,7 +16,8 @@ from backend.raycast import sample_bilinear
 from backend.reprojection import PhotoView, Reprojection, ramp
 from backend.texels import Texels, fill_gaps, rasterize_uv
 
-POINTS_PER_CALL = 1 << 16
+POINTS_PER_CALL = 1 << 16  # Of the field.
+TEXELS_PER_BLOCK = 1 << 20  # Keeps temporary arrays small.
 FACE_DOWN_TO = (-0.28, -0.2)  # Heights in cube sides between which symmetry ends: clothes and hands have none.
 MIRROR_TRUST = 0.9  # Faces are symmetric in most, not all, of their detail.
 
@@ -110,6 +111,10 @@ def _generated_colors(
     image, is_known = np.zeros((size * size, 3), np.float32), np.zeros(size * size, bool)
     image[small.index], is_known[small.index] = _field_colors(field, small.interpolate(canonical)), True
     filled = fill_gaps(image.reshape(size, size, 3), is_known.reshape(size, size), 2)
-    row, column = np.divmod(texels.index, texels.size_px)
     scale = size / texels.size_px
-    return sample_bilinear(filled, (column + 0.5) * scale, (row + 0.5) * scale)
+    colors = np.empty((len(texels.index), 3), np.float32)
+    for first in range(0, len(colors), TEXELS_PER_BLOCK):
+        row, column = np.divmod(texels.index[first : first + TEXELS_PER_BLOCK], texels.size_px)
+        block = sample_bilinear(filled, (column + 0.5) * scale, (row + 0.5) * scale)
+        colors[first : first + TEXELS_PER_BLOCK] = block
+    return colors
