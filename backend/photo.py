@@ -157,10 +157,10 @@ def _orientation(image: Image.Image) -> int | None:
 def _to_eight_bits(image: Image.Image, name: str) -> Image.Image:
     """The picture in a mode with 8 bits per channel; Pillow has already cut 16-bit colour down to the high bytes."""
     if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
+        values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise PhotoError(f"{name} has 32 bits per channel. Save it with 8 or 16 bits.", code="photo_unsupported")
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
     if image.mode == "F":
         raise PhotoError(f"{name} has 32 bits per channel. Save it with 8 or 16 bits.", code="photo_unsupported")
     if image.mode in {"P", "PA", "1", "La", "RGBa"} or "transparency" in image.info:

@@ -137,7 +137,9 @@ def test_numbers_of_unknown_range_are_refused(tmp_path):
 def test_cmyk_becomes_rgb(tmp_path, suffix):
     inks = np.zeros((*colourful().shape[:2], 4), np.uint8)
     inks[:, 48:, 1:3] = 255  # Magenta and yellow make red.
-    pixels = read_photo(saved(tmp_path / f"inks.{suffix}", Image.fromarray(inks, "CMYK"))).pixels.astype(int)
+    pixels = read_photo(
+        saved(tmp_path / f"inks.{suffix}", Image.frombytes("CMYK", SIZE, inks.tobytes()))
+    ).pixels.astype(int)
     assert np.abs(pixels[40, 10] - 255).max() <= 3
     assert np.abs(pixels[40, 80] - [255, 0, 0]).max() <= 8
 
