@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from backend import preview
 from backend.camera import project
 from backend.errors import OutputError
 from backend.preview import BACKGROUND, CELL_PX, framing_camera, turntable_images, write_preview
@@ -60,7 +61,8 @@ def test_the_sheet_shows_the_photo_first_and_seven_more_pictures(head, tmp_path)
             assert caption.max() > 200
 
 
-def test_without_a_photo_and_with_a_small_one_the_sheet_is_written(head, tmp_path):
+def test_without_a_photo_and_with_a_small_one_the_sheet_is_written(head, tmp_path, monkeypatch):
+    monkeypatch.setattr(preview, "CELL_PX", 48)
     for number, photo in enumerate((None, np.full((50, 50, 3), 255, np.uint8))):
         path = tmp_path / f"blätt {number}.png"
         write_preview(path, head, photo)
@@ -68,6 +70,7 @@ def test_without_a_photo_and_with_a_small_one_the_sheet_is_written(head, tmp_pat
             assert sheet.format == "PNG"
 
 
-def test_a_sheet_that_cannot_be_written_is_an_output_error(head, tmp_path):
+def test_a_sheet_that_cannot_be_written_is_an_output_error(head, tmp_path, monkeypatch):
+    monkeypatch.setattr(preview, "CELL_PX", 48)
     with pytest.raises(OutputError):
         write_preview(tmp_path / "nowhere" / "preview.png", head, None)
