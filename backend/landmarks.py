@@ -73,6 +73,11 @@ def detect_face(photo: Photo, face_index: int = 0) -> Face:
         PhotoError: No face, no face of that number, or one that is too small or seen from the side.
         ModelError: The photo networks are missing.
     """
+    return detect_face_among(photo, face_index)[0]
+
+
+def detect_face_among(photo: Photo, face_index: int = 0) -> tuple[Face, list[Face]]:
+    """As ``detect_face``, with all the faces that were found, largest first."""
     faces, profiles = _find(photo.pixels)
     if not faces and profiles:
         raise _seen_from_the_side(photo)
@@ -92,7 +97,7 @@ def detect_face(photo: Photo, face_index: int = 0) -> Face:
         )
     if abs(face.yaw_deg) > MAX_YAW_DEG:
         raise _seen_from_the_side(photo)
-    return face
+    return face, faces
 
 
 def _seen_from_the_side(photo: Photo) -> PhotoError:

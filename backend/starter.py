@@ -29,14 +29,14 @@ class Starter:
         generator: The networks, in evaluation mode.
         template: Shape, expression and deformation.
         directions: The sliders.
-        mean_z: Description of an ordinary head, where inversion starts.
+        candidates: Descriptions ``(k, z_dim)`` of varied heads, an ordinary one first; inversion starts at the best.
         identity: ``id``, ``family``, ``licence`` and ``commercial_use``, for the record.
     """
 
     generator: StarterGenerator
     template: Template
     directions: list[Direction]
-    mean_z: Tensor
+    candidates: Tensor
     identity: dict[str, str]
 
 
@@ -57,7 +57,7 @@ def save_starter(path: Path, starter: Starter, *, distance_scale: float) -> None
         tensors[f"template.{name}"] = torch.from_numpy(np.ascontiguousarray(_small(getattr(template, name))))
     for name in BYTE_ARRAYS:
         tensors[f"template.{name}"], tensors[f"template.{name}.scale"] = _to_bytes(getattr(template, name))
-    tensors["mean_z"] = starter.mean_z
+    tensors["candidates"] = starter.candidates
     for part in ("w", "shape", "expression"):
         rows = np.stack([getattr(direction, part) for direction in starter.directions])
         tensors[f"directions.{part}"] = torch.from_numpy(rows.astype(np.float32))
@@ -111,7 +111,7 @@ def _assemble(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Starter:
         for slider, *rows in zip(json.loads(metadata["sliders"]), *parts, strict=True)
     ]
     identity = {name: metadata[name] for name in ("id", "family", "licence", "commercial_use")}
-    return Starter(generator.eval().requires_grad_(False), template, directions, tensors["mean_z"], identity)
+    return Starter(generator.eval().requires_grad_(False), template, directions, tensors["candidates"], identity)
 
 
 def _small(array: np.ndarray) -> np.ndarray:

@@ -18,6 +18,8 @@ from scipy.spatial import cKDTree
 # Nearer to the skin than the first distance a point follows its triangle, beyond the second the vertices around it.
 ON_SURFACE_M = (0.003, 0.012)
 NEIGHBOURS = 24
+CANDIDATE_VERTICES = 5
+LONGEST_EDGE_M = 0.018
 LATTICE_NODES = 48
 INVERSE_STEPS = 8
 
@@ -60,8 +62,10 @@ class Template:
         width = 0.006 + 0.6 * distance[:, :1]
         around = np.exp(-0.5 * (distance / width) ** 2)
         around /= around.sum(1, keepdims=True)
-        face, weights, gap = self.closest(points)
         low, high = ON_SURFACE_M
+        reachable = np.flatnonzero(distance[:, 0] < high + LONGEST_EDGE_M)
+        face, weights, gap = np.zeros(len(points), np.int64), np.zeros((len(points), 3)), np.full(len(points), np.inf)
+        face[reachable], weights[reachable], gap[reachable] = self.closest(points[reachable])
         blend = np.clip((gap - low) / (high - low), 0, 1)
         blend = blend * blend * (3 - 2 * blend)
         rows = np.arange(len(points))
@@ -80,32 +84,27 @@ class Template:
         return cKDTree(self.vertices)
 
     @cached_property
-    def _faces_at(self) -> Int[np.ndarray, "n c"]:
-        """Triangles around each vertex, the first one repeated to fill the row."""
-        corner = self.faces.ravel()
-        order = np.argsort(corner, kind="stable")
-        count = np.bincount(corner, minlength=len(self.vertices))
-        start = np.concatenate([[0], np.cumsum(count)[:-1]])
-        column = np.minimum(np.arange(count.max())[None], np.maximum(count - 1, 0)[:, None])
-        return (order // 3)[np.minimum(start[:, None] + column, len(order) - 1)]
+    def _fans(self) -> sp.csr_matrix:
+        """Which triangles ``(n, f)`` touch each vertex."""
+        rows = self.faces.ravel()
+        columns = np.repeat(np.arange(len(self.faces)), 3)
+        return sp.csr_matrix((np.ones(len(rows), np.int8), (rows, columns)), shape=(len(self.vertices), len(self.faces)))
 
     def closest(
-        self, points: Float[np.ndarray, "p 3"], nearest_vertices: int = 6
+        self, points: Float[np.ndarray, "p 3"]
     ) -> tuple[Int[np.ndarray, "p"], Float[np.ndarray, "p 3"], Float[np.ndarray, "p"]]:
-        """Nearest triangle among those at the nearest vertices, barycentric weights there, and the distance."""
-        _, near = self._tree.query(points, k=nearest_vertices)
-        best_face = np.zeros(len(points), np.int64)
-        best_weights = np.zeros((len(points), 3))
-        best = np.full(len(points), np.inf)
-        for k in range(nearest_vertices):
-            for column in range(self._faces_at.shape[1]):
-                face = self._faces_at[near[:, k], column]
-                weights = closest_barycentric(points, self.vertices[self.faces[face]])
-                place = (weights[..., None] * self.vertices[self.faces[face]]).sum(1)
-                distance = np.linalg.norm(points - place, axis=1)
-                better = distance < best
-                best[better], best_face[better], best_weights[better] = distance[better], face[better], weights[better]
-        return best_face, best_weights, best
+        """Nearest triangle among those around the nearest vertices, barycentric weights there, and the distance."""
+        _, near = self._tree.query(points, k=CANDIDATE_VERTICES)
+        rows = np.repeat(np.arange(len(points)), CANDIDATE_VERTICES)
+        chosen = sp.csr_matrix((np.ones(len(rows), np.int8), (rows, near.ravel())), shape=(len(points), self._fans.shape[0]))
+        pairs = chosen @ self._fans
+        point = np.repeat(np.arange(len(points)), np.diff(pairs.indptr))
+        corners = self.vertices[self.faces[pairs.indices]]
+        weights = closest_barycentric(points[point], corners)
+        distance = np.linalg.norm(points[point] - (weights[..., None] * corners).sum(1), axis=1)
+        order = np.lexsort((distance, point))
+        best = order[pairs.indptr[:-1]]
+        return pairs.indices[best].astype(np.int64), weights[best], distance[best]
 
 
 def closest_barycentric(

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from backend.generator.decoder import Decoder
 from backend.generator.layers import FullyConnected
-from backend.generator.planes import sample_planes
+from backend.generator.planes import sample_each_plane
 from backend.generator.synthesis import SynthesisNetwork, num_ws_of
 
 SHARPNESS_M = 0.002  # The density falls from inside to outside over about four times this distance.
@@ -35,6 +35,7 @@ class StarterConfig:
         plane_resolution: Side of a plane, pixels.
         plane_channels: Features of a point.
         channels: Synthesis features at sides 4, 8, ... up to the plane's.
+        palette: Numbers by which ``w`` reaches the decoder directly: colours of skin, hair and clothes.
         decoder_hidden: Width of the decoder.
         side: Edge of the canonical cube, metres.
     """
@@ -45,6 +46,7 @@ class StarterConfig:
     plane_resolution: int = 128
     plane_channels: int = 16
     channels: tuple[int, ...] = (192, 192, 160, 96, 64, 32)
+    palette: int = 16
     decoder_hidden: int = 64
     side: float = 0.42
 
@@ -53,8 +55,28 @@ class StarterConfig:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class HeadPlanes:
+    """What the decoder needs of a batch of heads.
+
+    Args:
+        planes: Features over three planes.
+        palette: Of each head as a whole.
+    """
+
+    planes: Float[Tensor, "b 3 c r r"]
+    palette: Float[Tensor, "b p"]
+
+    def moved(self, offset: Float[Tensor, "b 3 c r r"]) -> "HeadPlanes":
+        """With an offset added to the planes."""
+        return HeadPlanes(self.planes + offset, self.palette)
+
+
 class StarterGenerator(nn.Module):
     """From codes to planes, and from planes to a field.
+
+    The features of the three planes stand side by side instead of being averaged, so that front and back of a head,
+    which share one plane, can differ.
 
     Args:
         config: Sizes.
@@ -62,6 +84,10 @@ class StarterGenerator(nn.Module):
         face: The same on a finer lattice.
         face_box: Low and high corner of that lattice, metres.
     """
+
+    body: Tensor
+    face: Tensor
+    face_box: Tensor
 
     def __init__(
         self,
@@ -88,7 +114,9 @@ class StarterGenerator(nn.Module):
         )
         shape = (1, 3, config.plane_channels, config.plane_resolution, config.plane_resolution)
         self.mean_planes = nn.Parameter(0.1 * torch.randn(shape))
-        self.decoder = Decoder(config.plane_channels, hidden=config.decoder_hidden, outputs=3)
+        self.palette = FullyConnected(config.w_dim, config.palette)
+        inputs = 3 * config.plane_channels + config.palette
+        self.decoder = Decoder(inputs, hidden=config.decoder_hidden, outputs=3)
         self.register_buffer("body", body, persistent=False)
         self.register_buffer("face", face, persistent=False)
         self.register_buffer("face_box", face_box, persistent=False)
@@ -105,21 +133,25 @@ class StarterGenerator(nn.Module):
 
     def planes(
         self, ws: Float[Tensor, "b num_ws w_dim"], plane_offset: Float[Tensor, "b 3 c r r"] | None = None
-    ) -> Float[Tensor, "b 3 c r r"]:
-        """Feature planes of a batch of codes, moved by ``plane_offset``."""
+    ) -> HeadPlanes:
+        """Feature planes of a batch of codes, moved by ``plane_offset``, and their palette."""
         planes = self.synthesis(ws).unflatten(1, (3, self.config.plane_channels)) + self.mean_planes
-        return planes if plane_offset is None else planes + plane_offset
+        return HeadPlanes(planes if plane_offset is None else planes + plane_offset, self.palette(ws[:, -1]))
 
     def decode(
-        self, planes: Float[Tensor, "b 3 c r r"], points: Float[Tensor, "b n 3"]
+        self, heads: HeadPlanes, points: Float[Tensor, "b n 3"]
     ) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n 3"]]:
         """Signed distance of hair and clothes, metres, and sRGB colour in about [0, 1], at canonical points."""
-        features = sample_planes(planes, warp(points, self.config.side), side=self.config.side, axes="corrected")
-        outer, color = self.decoder(features)
+        points = warp(points.to(heads.planes.device), self.config.side)
+        features = sample_each_plane(heads.planes.float(), points, side=self.config.side, axes="corrected")
+        features = features.permute(0, 2, 1, 3).flatten(2)
+        palette = heads.palette.float()[:, None].expand(-1, features.shape[1], -1)
+        outer, color = self.decoder(torch.cat([features, palette], dim=-1))
         return outer * OUTER_SCALE_M, color
 
     def body_distance(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
         """Signed distance of the bare head at canonical points, metres."""
+        points = points.to(self.body.device)
         half = self.config.side / 2
         low = torch.tensor([-half] * 3, device=points.device)
         coarse = _sample_lattice(self.body, points, torch.stack([low, -low]))
@@ -139,19 +171,19 @@ class StarterField:
 
     Args:
         generator: Decodes.
-        planes: Of one head.
+        head: Its planes and palette, a batch of one.
     """
 
     level = 0.5 / SHARPNESS_M
 
-    def __init__(self, generator: StarterGenerator, planes: Float[Tensor, "1 3 c r r"]) -> None:
+    def __init__(self, generator: StarterGenerator, head: HeadPlanes) -> None:
         self.generator = generator
-        self.planes = planes
+        self.head = head
         self.side = generator.config.side
 
     def signed_distance(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
         """Distance to skin, hair or clothes, whichever is outermost, metres, negative inside."""
-        outer, _ = self.generator.decode(self.planes, points[None])
+        outer, _ = self.generator.decode(self.head, points[None])
         return torch.minimum(self.generator.body_distance(points), outer[0])
 
     def density(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
@@ -164,7 +196,7 @@ class StarterField:
 
     def color(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """sRGB colour in [0, 1]."""
-        _, color = self.generator.decode(self.planes, points[None])
+        _, color = self.generator.decode(self.head, points[None])
         return color[0].clamp(0, 1)
 
 

@@ -61,7 +61,7 @@ def _one_portrait(
     camera = portrait_camera(
         yaw_deg=float(rng.uniform(-YAW_DEG, YAW_DEG)), pitch_deg=float(rng.uniform(-PITCH_DEG, PITCH_DEG))
     )
-    picture = render_portrait(scene.subject, camera, sample_light(rng), size_px=PORTRAIT_PX)
+    picture = render_portrait(scene.subject, camera, sample_light(rng), size_px=PORTRAIT_PX, supersample=1)
     alpha = picture.rgba[..., 3:] / 255.0
     background = rng.uniform(60, 220, 3)
     pixels = (picture.rgba[..., :3] * alpha + background * (1 - alpha)).astype(np.uint8)

@@ -28,7 +28,7 @@ BALD = len(HAIR_STYLES)
 LONG_STYLES = ("bob01", "bob02", "long01", "ponytail01", "braid01")
 FULL_FRINGE_M, NO_FRINGE_M = 0.050, 0.095
 STYLE_WEIGHT = 2.5  # Of the style's numbers in z: hair changes the picture more than any other number.
-HIDDEN_M = 0.002
+HIDDEN_M = 0.0005
 CLAMP_M = 0.02
 
 
@@ -78,12 +78,13 @@ def sample_dressing(rng: np.random.Generator, gender: float) -> Dressing:
 
 @dataclass(frozen=True)
 class TrainingHead:
-    """One head's description and coloured points; columns of the arrays go together."""
+    """One head's description and coloured points; rows of the arrays go together, the skin comes first."""
 
     z: Float[np.ndarray, "k"]
     dressing: Dressing
     points: Float[np.ndarray, "n 3"]
     colors: UInt8[np.ndarray, "n 3"]
+    skin_points: int
 
 
 def describe(appearance: Appearance, dressing: Dressing) -> Float[np.ndarray, "k"]:
@@ -102,8 +103,9 @@ def paint(
     appearance: Appearance, dressing: Dressing, canonical: CanonicalSet, rng: np.random.Generator
 ) -> TrainingHead:
     """Coloured points on everything that can be seen."""
-    parts = [_skin(appearance, canonical, rng)]
-    if dressing.style != BALD:
+    bald = dressing.style == BALD
+    parts = [_skin(appearance, canonical, SKIN_POINTS + (HAIR_POINTS if bald else 0), rng)]
+    if not bald:
         pool = canonical.hair_pool[dressing.style]
         points = _near_surface(hair_distance(dressing, canonical, pool), pool, HAIR_POINTS, rng)
         parts.append((points, hair_color(appearance, points, HAIR_STYLES[dressing.style])))
@@ -113,9 +115,8 @@ def paint(
     parts.append((points, top_color(appearance, points, TOPS[dressing.top])))
     points = np.concatenate([part[0] for part in parts]).astype(np.float32)
     colors = np.concatenate([part[1] for part in parts])
-    return TrainingHead(
-        describe(appearance, dressing), dressing, points, np.rint(np.clip(colors, 0, 1) * 255).astype(np.uint8)
-    )
+    in_bytes = np.rint(np.clip(colors, 0, 1) * 255).astype(np.uint8)
+    return TrainingHead(describe(appearance, dressing), dressing, points, in_bytes, len(parts[0][0]))
 
 
 def body_colors(appearance: Appearance, canonical: CanonicalSet, index: np.ndarray) -> Float[np.ndarray, "n 3"]:
@@ -163,8 +164,10 @@ def _cut(raw: np.ndarray, points: np.ndarray, dressing: Dressing) -> np.ndarray:
     return np.maximum.reduce([raw, -window, ends]).astype(np.float32)
 
 
-def _skin(appearance: Appearance, canonical: CanonicalSet, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    index = rng.choice(len(canonical.body_points), SKIN_POINTS, replace=False)
+def _skin(
+    appearance: Appearance, canonical: CanonicalSet, count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    index = rng.choice(len(canonical.body_points), count, replace=False)
     return canonical.body_points[index], body_colors(appearance, canonical, index)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -86,6 +86,7 @@ class Trainer:
         self.z = torch.from_numpy(np.stack([head.z for head in heads]))
         self.points = torch.from_numpy(np.stack([head.points for head in heads]))
         self.colors = torch.from_numpy(np.stack([head.colors for head in heads]))
+        self.skin_points = torch.tensor([head.skin_points for head in heads])
         self.dressings = [head.dressing for head in heads]
         self.hair = torch.from_numpy(canonical.hair)
         self.tops = torch.from_numpy(canonical.tops)
@@ -120,13 +121,13 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
         chosen = torch.randperm(len(self.z), generator=self.random)[: self.config.heads_per_step]
-        points, colors = self._batch(chosen)
+        points, colors, worn = self._batch(chosen)
         target = outer_distance([self.dressings[i] for i in chosen], self.hair, self.tops, points)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             planes = self.generator.planes(self.generator.map(self.z[chosen]))
-        outer, color = self.generator.decode(planes.float(), points)
+        outer, color = self.generator.decode(planes, points)
         shown = colors.shape[1]
-        visible = (target[:, :shown] > -HIDDEN_M - JITTER_M).float()[..., None]
+        visible = (worn | (target[:, :shown] > -HIDDEN_M)).float()[..., None]
         color_loss = ((color[:, :shown] - colors).abs() * visible).sum() / (3 * visible.sum())
         outer_loss = functional.smooth_l1_loss(outer.clamp(-0.02, 0.02), target, beta=0.002) * 100
         loss = color_loss + OUTER_WEIGHT * outer_loss
@@ -137,8 +138,8 @@ class Trainer:
         self._follow()
         return {"color": color_loss.item(), "outer": outer_loss.item()}
 
-    def _batch(self, chosen: Tensor) -> tuple[Float[Tensor, "b n 3"], Float[Tensor, "b m 3"]]:
-        """Points, the coloured ones first and moved a little off their surface, and the colours."""
+    def _batch(self, chosen: Tensor) -> tuple[Float[Tensor, "b n 3"], Float[Tensor, "b m 3"], Bool[Tensor, "b m"]]:
+        """Points, the coloured ones first and moved a little off their surface; colours; whether on hair or top."""
         count = self.config.points_per_head
         space = int(count * SPACE_SHARE)
         index = torch.randint(0, self.points.shape[1], (len(chosen), count - space), generator=self.random)
@@ -148,7 +149,7 @@ class Trainer:
         anywhere = (torch.rand((len(chosen), space, 3), generator=self.random) - 0.5) * self.generator.config.side
         near = at[:, torch.randint(0, at.shape[1], (space // 2,), generator=self.random)]
         anywhere[:, : space // 2] = near + 0.01 * torch.randn(near.shape, generator=self.random)
-        return torch.cat([at, anywhere], dim=1), colors
+        return torch.cat([at, anywhere], dim=1), colors, index >= self.skin_points[chosen, None]
 
     def _rate(self) -> float:
         done = self.step / self.config.steps

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A fitted portrait to the head's codes."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from backend.alignment import Portrait
+from backend.config import Quality, SurfaceConfig
+from backend.directions import Codes
+from backend.inversion.parametric import ParametricFit
+from backend.inversion.refine import RefineConfig, choose_start, refine
+from backend.inversion.view import PhotoRays, photo_rays
+from backend.starter import Starter
+from backend.surface import extract_surface
+from backend.template import Deformation
+
+START_RAYS_PX, REFINE_RAYS_PX = 48, 96
+GUIDE_SURFACE = SurfaceConfig(resolution=73, faces=8000, smoothing_steps=2)
+REFINEMENT: dict[Quality, RefineConfig] = {
+    "draft": RefineConfig(code_steps=0, offset_steps=0),
+    "balanced": RefineConfig(code_steps=40, offset_steps=50),
+    "best": RefineConfig(code_steps=80, offset_steps=160),
+}
+START_SHARE = 0.2
+
+
+def invert_portrait(
+    starter: Starter,
+    fit: ParametricFit,
+    portrait: Portrait,
+    mask: Float[Tensor, "1 1 s s"],
+    *,
+    quality: Quality,
+    seed: int,
+    step: Callable[[float], None],
+) -> tuple[Codes, dict[str, float]]:
+    """Codes that show the portrait from its camera, and the last losses.
+
+    Args:
+        starter: The model.
+        fit: Shape, expression and camera, kept as they are.
+        portrait: The picture.
+        mask: The head's matte.
+        quality: How much refinement.
+        seed: Of the symmetry prior's points.
+        step: Called with the done share, often.
+    """
+    generator = starter.generator
+    offsets = starter.template.offsets(fit.shape, fit.expression)
+    deformation = Deformation(starter.template, offsets, generator.config.side)
+    pictures = {"image": portrait.image, "mask": mask, "coverage": portrait.coverage}
+
+    def view(z: Tensor, size_px: int) -> PhotoRays:
+        with torch.no_grad():
+            guide = extract_surface(generator.field(generator.map(z)), GUIDE_SURFACE)
+        surface = (deformation.to_world(guide.vertices.astype(np.float64)), guide.faces)
+        return photo_rays(generator, deformation, surface, fit.camera, **pictures, size_px=size_px)
+
+    candidates = starter.candidates.to(generator.mean_planes.device)
+    start = choose_start(
+        generator, candidates, view(candidates[:1], START_RAYS_PX), lambda done: step(START_SHARE * done)
+    )
+    config = REFINEMENT[quality]
+    if not config.code_steps:
+        return Codes(generator.map(start)[0].detach().cpu().numpy(), fit.shape, fit.expression), {}
+    inversion = refine(
+        generator,
+        start,
+        candidates,
+        view(start, REFINE_RAYS_PX),
+        config=config,
+        random=torch.Generator().manual_seed(seed),
+        step=lambda done: step(START_SHARE + (1 - START_SHARE) * done),
+    )
+    codes = Codes(
+        inversion.ws[0].cpu().numpy(), fit.shape, fit.expression, inversion.plane_offset[0].cpu().numpy()
+    )
+    return codes, {name: round(value, 5) for name, value in inversion.losses.items()}

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A photo as rays through canonical space: sampled once around the known geometry, rendered at every step."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from backend.camera import Camera, rays
+from backend.generator.starter import SHARPNESS_M, HeadPlanes, StarterGenerator
+from backend.raycast import Caster
+from backend.template import Deformation
+
+# Samples of a ray: most of them around the surface that is known, the rest through the whole head.
+NEAR_SAMPLES, FAR_SAMPLES = 14, 10
+NEAR_BAND_M = 0.014
+HEAD_RADIUS_M = 0.17
+MARGIN_PX = 6
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the photo shows, at the resolution of the rays.
+
+    Args:
+        color: sRGB in [0, 1].
+        mask: The head's matte, 0 to 1.
+        weight: Trust in the pixel, 0 where the portrait reaches beyond the photo.
+    """
+
+    color: Float[Tensor, "n 3"]
+    mask: Float[Tensor, "n"]
+    weight: Float[Tensor, "n"]
+
+
+@dataclass(frozen=True)
+class PhotoRays:
+    """Rays of one photo.
+
+    Args:
+        points: Canonical sample points.
+        spacing: Length of each sample's segment, metres.
+        body: Signed distance of the bare head there.
+        target: What they should show.
+        size_px: The rays come from a square picture of this side.
+        index: Pixel of each ray in that picture, row by row.
+    """
+
+    points: Float[Tensor, "n s 3"]
+    spacing: Float[Tensor, "n s"]
+    body: Float[Tensor, "n s"]
+    target: Target
+    size_px: int
+    index: Float[np.ndarray, "n"]
+
+
+def photo_rays(
+    generator: StarterGenerator,
+    deformation: Deformation,
+    surface: tuple[Float[np.ndarray, "v 3"], np.ndarray],
+    camera: Camera,
+    *,
+    image: Float[Tensor, "1 3 s s"],
+    mask: Float[Tensor, "1 1 s s"],
+    coverage: Float[Tensor, "1 1 s s"],
+    size_px: int,
+) -> PhotoRays:
+    """Sample the rays of a portrait that can meet the head.
+
+    Args:
+        generator: Knows the bare head.
+        deformation: Of the fitted head.
+        surface: Its first surface in the world, vertices and faces; samples crowd around it.
+        camera: Of the portrait.
+        image: In [-1, 1].
+        mask: The head's matte.
+        coverage: Where the photo shows something.
+        size_px: Rays along an edge.
+    """
+    small = functional.interpolate(torch.cat([image, mask, coverage], dim=1), size=(size_px, size_px), mode="area")[0]
+    origin, directions = rays(camera, size_px)
+    flat = directions.reshape(-1, 3)
+    _, _, distance = Caster(*surface).first_hit(origin[None], flat)
+    matte = small[3].reshape(-1).numpy()
+    wanted = np.flatnonzero(_near(np.isfinite(distance) | (matte > 0.05), size_px))
+    depth = _sample_depths(distance[wanted], float(np.linalg.norm(origin)))
+    spacing = np.diff(depth, axis=1, append=depth[:, -1:] + (depth[:, -1:] - depth[:, -2:-1]))
+    world = origin + depth[..., None] * flat[wanted, None]
+    canonical = torch.from_numpy(deformation.to_canonical(world.reshape(-1, 3))).float()
+    body = generator.body_distance(canonical.to(generator.body.device))
+    shape = depth.shape
+    device = generator.body.device
+    pixels = small.reshape(5, -1).T[torch.from_numpy(wanted)].to(device)
+    target = Target((pixels[:, :3] + 1) / 2, pixels[:, 3], (pixels[:, 4] > 0.99).float())
+    return PhotoRays(
+        canonical.reshape(*shape, 3).to(device),
+        torch.from_numpy(spacing).float().to(device),
+        body.reshape(shape),
+        target,
+        size_px,
+        wanted,
+    )
+
+
+def render_rays(
+    generator: StarterGenerator, head: HeadPlanes, view: PhotoRays
+) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n"], Float[Tensor, "n s"]]:
+    """Colour (not multiplied by opacity), opacity, and the outer surface's signed distance at the samples."""
+    outer, color = generator.decode(head, view.points.reshape(1, -1, 3))
+    outer = outer.reshape(view.body.shape)
+    distance = torch.minimum(view.body, outer)
+    density = torch.sigmoid(-distance / SHARPNESS_M) / SHARPNESS_M
+    depth = density * view.spacing
+    before = depth.cumsum(-1) - depth
+    weights = torch.exp(-before) * (1 - torch.exp(-depth))
+    opacity = weights.sum(-1)
+    mixed = (weights[..., None] * color.reshape(*view.body.shape, 3)).sum(1)
+    return mixed / opacity.clamp(min=1e-4)[:, None], opacity, outer
+
+
+def _near(seen: Bool[np.ndarray, "n"], size_px: int) -> Bool[np.ndarray, "n"]:
+    """Pixels that are seen or a few pixels away from one that is."""
+    grid = torch.from_numpy(seen.reshape(1, 1, size_px, size_px)).float()
+    return functional.max_pool2d(grid, 2 * MARGIN_PX + 1, 1, MARGIN_PX).reshape(-1).numpy() > 0
+
+
+def _sample_depths(surface: Float[np.ndarray, "n"], centre: float) -> Float[np.ndarray, "n s"]:
+    """Sorted sample distances along each ray: through the head, and close together around its known surface."""
+    hit = np.isfinite(surface)
+    middle = np.where(hit, surface, centre)[:, None]
+    band = np.where(hit, NEAR_BAND_M, HEAD_RADIUS_M)[:, None]
+    near = middle + band * np.linspace(-1, 1, NEAR_SAMPLES)
+    far = np.where(hit, surface, centre)[:, None] + np.linspace(-HEAD_RADIUS_M, HEAD_RADIUS_M, FAR_SAMPLES)
+    far = np.where(hit[:, None], far, far + HEAD_RADIUS_M / FAR_SAMPLES)
+    return np.sort(np.concatenate([near, far], axis=1), axis=1)
