@@ -56,12 +56,17 @@ def image_file(image: bpy.types.Image, folder: Path) -> Path:
     if image.source == "FILE" and not image.is_dirty:
         own = Path(bpy.path.abspath(image.filepath_from_user(), library=image.library))
         if image.packed_file:
-            return _written(folder / f"photo{own.suffix or '.png'}", image.packed_file.data)  # type: ignore[arg-type]  # the stubs say str
+            return _written(folder / f"{_file_name(image)}{own.suffix or '.png'}", image.packed_file.data)  # type: ignore[arg-type]  # the stubs say str
         if own.is_file():
             return own.absolute()
     if not all(image.size):
         raise PhotoError(f"{image.name} has no picture to read. Reload it or choose another image.")
-    return _written(folder / "photo.png", _png(image))
+    return _written(folder / f"{_file_name(image)}.png", _png(image))
+
+
+def _file_name(image: bpy.types.Image) -> str:
+    """The image's name without a picture format's ending; the head is called after it."""
+    return bpy.path.clean_name(Path(image.name).stem)
 
 
 def _written(path: Path, data: bytes) -> Path:

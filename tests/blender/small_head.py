@@ -69,12 +69,12 @@ def head_glb(record: str, *, rings: int = 12, colour: Sequence[int] = (200, 150,
     nodes: list[dict] = [{"name": "head", "mesh": 0, "extras": {"protome_record": record}}]
     if clutter:
         nodes += [{"name": "root", "children": [0, 2], "translation": [1, 0, 0]}, {"name": "camera", "camera": 0}]
-    image = file.view(_png(colour))
+    image = file.view(png(colour))
     return file.glb(
         {
             "asset": {"version": "2.0"},
             "scene": 0,
-            "scenes": [{"name": "Scene", "nodes": [1 if clutter else 0], "extras": {"unwanted": 1}}],
+            "scenes": [{"name": "Scene", "nodes": [1 if clutter else 0]}],
             "nodes": nodes,
             "cameras": [{"type": "perspective", "perspective": {"yfov": 0.2, "znear": 0.1}}],
             "meshes": [mesh],
@@ -108,7 +108,9 @@ def _quads(rings: int) -> Iterable[int]:
                 yield from (a + 1, a + width, a + width + 1)
 
 
-def _png(colour: Sequence[int], side: int = 8) -> bytes:
+def png(colour: Sequence[int], side: int = 8) -> bytes:
+    """A square picture of one colour, as a file."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
