@@ -13,7 +13,7 @@ from .errors import AddonError
 from .photo import chosen_photo, photo_file
 from .preferences import places
 from .properties import QUALITIES, TEXTURES, PROTOME_PG_settings, scene_settings
-from .sliders import apply_slider_ranges, is_head, reset_sliders, slider_values
+from .sliders import apply_slider_ranges, is_head, recorded_settings, reset_sliders, slider_values
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
@@ -242,9 +242,8 @@ def _modified_s(path: Path) -> float:
 
 
 def _start_resynthesize(context: bpy.types.Context) -> None:
-    obj, chosen = context.object, scene_settings(context.scene)
-    settings: dict[str, object] = {"faces": chosen.faces, "texture_px": int(chosen.texture), "quality": chosen.quality}
-    job.start_resynthesize(obj, slider_values(obj), settings, job.new_folder())
+    obj = context.object
+    job.start_resynthesize(obj, slider_values(obj), recorded_settings(obj), job.new_folder())
 
 
 def _is_free(operator: type[bpy.types.Operator]) -> bool:

@@ -17,19 +17,16 @@ from .sliders import is_head, slider_groups, slider_keys
 Icon = Literal["ERROR", "INFO", "INTERNET", "QUESTION"]
 LINE_PX = 7.5  # Width of a letter of the interface font at scale 1, on average; texts are broken at it.
 STAGES = {
+    "model": "Loading the model",
     "photo": "Reading the photo",
-    "detect": "Finding the face",
-    "align": "Cropping",
-    "camera": "Finding the camera",
-    "mask": "Cutting out the head",
-    "encode": "First guess",
+    "face": "Finding the face",
     "fit": "Fitting the shape",
     "refine": "Refining",
     "surface": "Making the surface",
     "unwrap": "Unwrapping",
     "texture": "Painting the texture",
-    "morph": "Making the sliders",
-    "write": "Writing the file",
+    "sliders": "Making the sliders",
+    "likeness": "Measuring the likeness",
 }
 
 

@@ -12,6 +12,8 @@ from .errors import HeadError
 from .properties import PROTOME_PG_slider, head_summary
 
 RECORD_KEY = "protome_record"
+KEPT_SETTINGS = ("model", "quality", "faces", "texture_px", "seed")
+UNREADABLE = "The head's record cannot be read. Create the head again from its photo."
 GROUPS = ("Shape", "Expression", "Person")
 
 
@@ -71,13 +73,26 @@ def _parsed(text: str) -> dict[str, list | tuple]:
         generator = record["generator"]
         words = (str(generator["id"]), str(generator["licence"]), str(generator["commercial_use"]))
     except (ValueError, KeyError, TypeError) as error:
-        raise HeadError("The head's record cannot be read. Create the head again from its photo.") from error
+        raise HeadError(UNREADABLE) from error
     return {"sliders": rows, "generator": words}
 
 
 def _key_blocks(obj: bpy.types.Object) -> dict[str, bpy.types.ShapeKey]:
     keys = mesh_of(obj).shape_keys
     return dict(keys.key_blocks.items()) if keys else {}
+
+
+def recorded_settings(obj: bpy.types.Object) -> dict[str, object]:
+    """The settings that the head was made with, as far as its next surface needs them.
+
+    Raises:
+        HeadError: The record cannot be read.
+    """
+    try:
+        settings = json.loads(record_text(obj)).get("settings", {})
+        return {name: settings[name] for name in KEPT_SETTINGS if name in settings}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise HeadError(UNREADABLE) from error
 
 
 def slider_keys(obj: bpy.types.Object, group: str) -> Iterator[bpy.types.ShapeKey]:

@@ -25,6 +25,7 @@ def record_text(seed: int, slider_values: dict[str, float], commercial_use: str 
             "generator": generator,
             "codes": {"ws": "A" * 50_000},
             "seed": seed,
+            "settings": {"model": "starter", "faces": 5000, "device": "cpu", "photo": "later key"},
             "sliders": SLIDERS,
             "slider_values": slider_values,
         }

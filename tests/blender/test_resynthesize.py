@@ -60,6 +60,13 @@ def test_resynthesize_bakes_the_sliders_and_puts_them_at_rest(head):
     assert json.loads(head["protome_record"])["slider_values"] == {"Jaw width": 2}
 
 
+def test_the_new_surface_is_made_like_the_first(head, tmp_path):
+    bpy.context.scene.protome.faces, bpy.context.scene.protome.model = 1000, "another"
+    bpy.ops.protome.resynthesize()
+    request = json.loads((tmp_path / "requests.jsonl").read_text().splitlines()[-1])
+    assert request["params"]["settings"] == {"model": "starter", "faces": 5000, "device": "auto"}
+
+
 def test_twice_adds_up(head):
     for _ in range(2):
         keys(head)["Jaw width"].value = 1
