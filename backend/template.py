@@ -84,6 +84,11 @@ class Template:
         return cKDTree(self.vertices)
 
     @cached_property
+    def lattice_bindings(self) -> dict[float, sp.csr_matrix]:
+        """What ``lattice_binding`` has made, by the side of the cube."""
+        return {}
+
+    @cached_property
     def _fans(self) -> sp.csr_matrix:
         """Which triangles ``(n, f)`` touch each vertex."""
         rows = self.faces.ravel()
@@ -178,9 +183,9 @@ class Deformation:
 
 
 def lattice_binding(template: Template, side: float) -> sp.csr_matrix:
-    """The binding of the deformation lattice's nodes, made once for each template."""
-    if "_lattice_binding" not in template.__dict__:
+    """The binding of the deformation lattice's nodes, made once for each template and side of the cube."""
+    if side not in template.lattice_bindings:
         axis = np.linspace(-side / 2, side / 2, LATTICE_NODES)
         nodes = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
-        template.__dict__["_lattice_binding"] = template.binding(nodes)
-    return template.__dict__["_lattice_binding"]
+        template.lattice_bindings[side] = template.binding(nodes)
+    return template.lattice_bindings[side]
