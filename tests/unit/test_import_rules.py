@@ -24,11 +24,11 @@ BACKEND_LEVELS = [
     "face_mesh",
     "landmarks",
     "alignment",
-    "pose mask",
+    "pose mask likeness",
     # generator and geometry
     "template directions generator cylinder",
-    "starter surface unwrap mirror reprojection blend",
-    "inversion texture preview export morph",
+    "starter surface unwrap mirror reprojection blend recolor",
+    "inversion texture portrait_record preview export morph",
     "pipeline training",
     # doors
     "jobs console doctor",
