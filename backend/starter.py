@@ -46,12 +46,12 @@ def save_starter(path: Path, starter: Starter, *, distance_scale: float) -> None
     Args:
         path: A ``.safetensors`` file.
         starter: The model.
-        distance_scale: Metres of one step of a stored distance.
+        distance_scale: Metres of one step of a stored distance; distances beyond 127 steps are cut off there.
     """
     generator, template = starter.generator, starter.template
     tensors = {f"network.{name}": value.half() for name, value in generator.state_dict().items()}
     for name in ("body", "face"):
-        tensors[name] = torch.round(getattr(generator, name) / distance_scale).to(torch.int8)
+        tensors[name] = torch.round(getattr(generator, name) / distance_scale).clamp(-127, 127).to(torch.int8)
     tensors["face_box"] = generator.face_box
     for name in PLAIN_ARRAYS:
         tensors[f"template.{name}"] = torch.from_numpy(np.ascontiguousarray(_small(getattr(template, name))))
@@ -81,7 +81,7 @@ def load_starter(path: Path) -> Starter:
     tensors, metadata = read_weights(path)
     try:
         return _assemble(tensors, metadata)
-    except (KeyError, RuntimeError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(
             f"{path} is not a starter model of this version ({error}). Install Protome again.", code="model_damaged"
         ) from error

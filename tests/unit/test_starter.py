@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+
+from backend.errors import ModelError
+from backend.models import read_weights, write_weights
+from backend.starter import PLAIN_ARRAYS, load_starter, save_starter
+from tests.small_starter import small_starter
+
+SCALE = 0.02 / 127
+
+
+@pytest.fixture(scope="module")
+def starter():
+    return small_starter(bald=False)
+
+
+@pytest.fixture(scope="module")
+def file(starter, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "small.safetensors"
+    save_starter(path, starter, distance_scale=SCALE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def loaded(file):
+    return load_starter(file)
+
+
+def test_the_networks_come_back_in_half_precision(starter, loaded):
+    state = loaded.generator.state_dict()
+    for name, value in starter.generator.state_dict().items():
+        torch.testing.assert_close(state[name], value, rtol=1e-3, atol=1e-6)
+    assert loaded.generator.config == starter.generator.config
+    assert not loaded.generator.training
+    assert not any(weight.requires_grad for weight in loaded.generator.parameters())
+
+
+def test_the_same_codes_give_nearly_the_same_head(starter, loaded):
+    points = (torch.rand((400, 3), generator=torch.Generator().manual_seed(0)) - 0.5) * 0.4
+    z = starter.candidates[:1]
+    before, after = starter.generator.field(starter.generator.map(z)), loaded.generator.field(loaded.generator.map(z))
+    torch.testing.assert_close(after.color(points), before.color(points), rtol=0, atol=0.01)
+    near = before.signed_distance(points).abs() < 0.015
+    difference = (after.signed_distance(points) - before.signed_distance(points))[near]
+    assert difference.abs().max() < 0.0005
+
+
+def test_distances_are_right_to_half_a_step_within_their_range(starter, loaded):
+    for name in ("body", "face"):
+        truth = getattr(starter.generator, name).clamp(-0.02, 0.02)
+        assert (getattr(loaded.generator, name) - truth).abs().max() <= 0.5 * SCALE + 1e-7
+    torch.testing.assert_close(loaded.generator.face_box, starter.generator.face_box)
+
+
+def test_bases_are_right_to_half_a_step_of_their_own_scale(starter, loaded):
+    for name in ("neutral", "shape", "expression"):
+        truth, found = getattr(starter.template, name), getattr(loaded.template, name)
+        step = np.abs(truth).max(axis=(-2, -1), keepdims=True) / 127
+        assert (np.abs(found - truth) <= 0.5 * step * 1.001).all()
+
+
+def test_the_rest_of_the_template_is_kept(starter, loaded):
+    for name in PLAIN_ARRAYS:
+        np.testing.assert_allclose(getattr(loaded.template, name), getattr(starter.template, name), rtol=1e-6)
+        assert getattr(loaded.template, name).dtype in (np.int64, np.float64)
+    assert loaded.template.expression_names == starter.template.expression_names
+
+
+def test_sliders_candidates_and_identity_are_kept(starter, loaded):
+    assert [asdict(one.slider) for one in loaded.directions] == [asdict(one.slider) for one in starter.directions]
+    for before, after in zip(starter.directions, loaded.directions, strict=True):
+        for part in ("w", "shape", "expression"):
+            np.testing.assert_allclose(getattr(after, part), getattr(before, part), rtol=1e-6)
+    torch.testing.assert_close(loaded.candidates, starter.candidates)
+    assert loaded.identity == starter.identity
+
+
+def test_a_missing_file_is_a_model_error(tmp_path):
+    with pytest.raises(ModelError, match="missing"):
+        load_starter(tmp_path / "none.safetensors")
+
+
+def test_a_damaged_file_is_a_model_error(file, tmp_path):
+    data = bytearray(file.read_bytes())
+    for name, content in {"cut": data[: len(data) // 2], "empty": b"", "garbage": b"no model" * 99}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ModelError, match="damaged"):
+            load_starter(tmp_path / name)
+    data[-100] ^= 0xFF
+    (tmp_path / "flipped").write_bytes(data)
+    with pytest.raises(ModelError, match="damaged"):
+        load_starter(tmp_path / "flipped")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, metadata: tensors.pop("body"),
+        lambda tensors, metadata: tensors.pop("network.decoder.net.0.bias"),
+        lambda tensors, metadata: tensors.update({"network.decoder.net.0.bias": torch.zeros(3)}),
+        lambda tensors, metadata: tensors.pop("template.shape.scale"),
+        lambda tensors, metadata: metadata.pop("licence"),
+        lambda tensors, metadata: metadata.update(config="{"),
+        lambda tensors, metadata: metadata.update(config='{"z_dim": 5, "unheard_of": 1, "channels": [8, 8, 8]}'),
+        lambda tensors, metadata: metadata.update(config='{"z_dim": 5, "channels": [8, 8]}'),
+        lambda tensors, metadata: metadata.update(sliders="[]"),
+        lambda tensors, metadata: metadata.update(sliders='[{"name": "Jaw width"}]'),
+        lambda tensors, metadata: metadata.update(distance_scale="a lot"),
+    ],
+)
+def test_a_model_of_another_kind_is_a_model_error(change, file, tmp_path):
+    tensors, metadata = read_weights(file)
+    metadata.pop("sha256")
+    change(tensors, metadata)
+    path = tmp_path / "other.safetensors"
+    write_weights(path, tensors, metadata)
+    with pytest.raises(ModelError, match="not a starter model of this version") as caught:
+        load_starter(path)
+    assert caught.value.code == "model_damaged"
