@@ -44,6 +44,6 @@ def test_no_slider_moves_nothing_and_refinement_stays():
 
 
 def test_an_unknown_slider_is_named_with_the_known_ones():
-    with pytest.raises(SettingsError, match="Jaw length.*Jaw width, Mouth open") as caught:
+    with pytest.raises(SettingsError, match=r"Jaw length.*Jaw width, Mouth open") as caught:
         move(codes(), small_directions(), {"Jaw length": 1.0})
     assert caught.value.code == "unknown_slider"
