@@ -56,7 +56,7 @@ def small_template(landmarks=None, seed=0, subdivisions=4):
     _, mirror = cKDTree(vertices).query(vertices * [-1, 1, 1])
 
     def waves(count, amplitude_m):
-        frequency = random.normal(0, 12, (count, 3, 3))
+        frequency = random.normal(0, 25, (count, 3, 3))
         phase = random.uniform(0, 2 * np.pi, (count, 1, 3))
         return amplitude_m * np.sin(np.einsum("kij,nj->kni", frequency, vertices) + phase)
 

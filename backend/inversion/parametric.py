@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shape, expression and camera from the face's landmarks: linear least squares with a Gaussian prior, iterated.
 
-The template is linear in its codes, so with the camera held the codes have a closed form; the camera and the codes take
-turns. Source: STARTER design, "closed-form fit from 2D landmarks alone"; compare Blanz and Vetter 1999, section 4.
+The template is linear in its codes, so near a camera the codes and the camera's small moves have a closed form
+together; solved in turns, they would give way to each other for hundreds of rounds. The camera is then fitted anew.
+Source: STARTER design, "closed-form fit from 2D landmarks alone"; compare Blanz and Vetter 1999, section 4.
 """
 
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from backend.camera import Camera, project
 from backend.pose import fit_camera
 from backend.template import Template
 
-ROUNDS = 6
+ROUNDS = 4
 EXPRESSION_STD = 0.35
+LARGEST_SHAPE = 4.0  # Standard deviations.
 IRIS_LANDMARKS = 468  # From here on the face mesh follows the gaze, which the template has not.
 # A detected landmark scatters by about this share of a portrait width (0.9 mm at 63 mm between the eyes).
 DETECTION_NOISE_M = 0.0009
@@ -47,6 +49,38 @@ class Lens:
     principal_point: tuple[float, float] = (0.5, 0.5)
 
 
+@dataclass(frozen=True)
+class _Evidence:
+    """What the landmarks say.
+
+    Args:
+        seen: Where they are, portrait widths.
+        rest: Of the mean head, metres.
+        moves: Per unit of each code, shapes first, metres.
+        noise: Standard deviations, metres.
+        prior: Inverse standard deviation of each code.
+        shape_count: How many of the codes are shapes.
+    """
+
+    seen: Float[np.ndarray, "n 2"]
+    rest: Float[np.ndarray, "n 3"]
+    moves: Float[np.ndarray, "k n 3"]
+    noise: Float[np.ndarray, "n"]
+    prior: Float[np.ndarray, "k"]
+    shape_count: int
+
+    def points(self, codes: Float[np.ndarray, "k"]) -> Float[np.ndarray, "n 3"]:
+        """The landmarks of a head, metres."""
+        return self.rest + np.tensordot(codes, self.moves, 1)
+
+    def camera(self, codes: Float[np.ndarray, "k"], lens: Lens) -> Camera:
+        """The camera for known codes."""
+        weights = (self.noise.min() / self.noise) ** 2
+        return fit_camera(
+            self.points(codes), self.seen, focal=lens.focal, weights=weights, principal_point=lens.principal_point
+        )
+
+
 def fit_template(template: Template, landmarks: Float[np.ndarray, "478 2"], lens: Lens) -> ParametricFit:
     """The most likely head and camera for detected landmarks.
 
@@ -55,57 +89,65 @@ def fit_template(template: Template, landmarks: Float[np.ndarray, "478 2"], lens
         landmarks: Face-mesh landmarks in portrait widths.
         lens: Held fixed.
     """
-    used = slice(0, IRIS_LANDMARKS)
-    seen = landmarks[used]
-    corners = template.faces[template.landmark_faces[used]]
-    weights = template.landmark_weights[used]
-    noise = np.hypot(template.landmark_noise[used], DETECTION_NOISE_M)
-    basis = np.concatenate([template.shape, template.expression])
-    moves = np.einsum("knci,nc->kni", basis[:, corners], weights)
-    rest = np.einsum("nci,nc->ni", (template.vertices + template.neutral)[corners], weights)
-    prior = np.concatenate([np.ones(len(template.shape)), np.full(len(template.expression), 1 / EXPRESSION_STD)])
-    codes = np.zeros(len(basis))
-    points = rest
-    camera = _camera(points, seen, noise, lens)
+    evidence = _evidence(template, landmarks)
+    codes = np.zeros(len(evidence.moves))
+    camera = evidence.camera(codes, lens)
     for _ in range(ROUNDS):
-        codes = _solve_codes(camera, rest, moves, seen, noise, prior, codes, len(template.shape))
-        points = rest + np.tensordot(codes, moves, 1)
-        camera = _camera(points, seen, noise, lens)
-    image, depth = project(camera, points)
-    residual = np.linalg.norm((image - seen) * depth[:, None] / lens.focal, axis=1)
-    count = len(template.shape)
+        codes = _solve_codes(evidence, camera, codes)
+        camera = evidence.camera(codes, lens)
+    image, depth = project(camera, evidence.points(codes))
+    residual = np.linalg.norm((image - evidence.seen) * depth[:, None] / lens.focal, axis=1)
+    count = evidence.shape_count
     return ParametricFit(camera, codes[:count], codes[count:], float(np.median(residual)))
 
 
-def _camera(points: np.ndarray, seen: np.ndarray, noise: np.ndarray, lens: Lens) -> Camera:
-    weights = (noise.min() / noise) ** 2
-    return fit_camera(points, seen, focal=lens.focal, weights=weights, principal_point=lens.principal_point)
+def _evidence(template: Template, landmarks: Float[np.ndarray, "478 2"]) -> _Evidence:
+    used = slice(0, IRIS_LANDMARKS)
+    corners = template.faces[template.landmark_faces[used]]
+    weights = template.landmark_weights[used]
+    basis = np.concatenate([template.shape, template.expression])
+    return _Evidence(
+        seen=landmarks[used],
+        rest=np.einsum("nci,nc->ni", (template.vertices + template.neutral)[corners], weights),
+        moves=np.einsum("knci,nc->kni", basis[:, corners], weights),
+        noise=np.hypot(template.landmark_noise[used], DETECTION_NOISE_M),
+        prior=np.concatenate([np.ones(len(template.shape)), np.full(len(template.expression), 1 / EXPRESSION_STD)]),
+        shape_count=len(template.shape),
+    )
 
 
-def _solve_codes(
-    camera: Camera,
-    rest: Float[np.ndarray, "n 3"],
-    moves: Float[np.ndarray, "k n 3"],
-    seen: Float[np.ndarray, "n 2"],
-    noise: Float[np.ndarray, "n"],
-    prior: Float[np.ndarray, "k"],
-    codes: Float[np.ndarray, "k"],
-    shape_count: int,
-) -> Float[np.ndarray, "k"]:
-    """The codes for a known camera: the projection is linearised at the last ones, expressions are kept in 0 to 1."""
+def _solve_codes(evidence: _Evidence, camera: Camera, codes: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
+    """The codes, the head free to turn and shift a little before the camera; expressions are kept in 0 to 1.
+
+    The projection is linearised at the last codes.
+    """
+    count = len(codes)
+    points = evidence.points(codes)
+    design, gap = _linearize(camera, points, np.concatenate([evidence.moves, _rigid_moves(points)]), evidence)
+    rows = np.concatenate([design, np.diag(evidence.prior) @ np.eye(count, design.shape[1])])
+    goals = np.concatenate([gap + design[:, :count] @ codes, np.zeros(count)])
+    free = np.full(design.shape[1] - count, np.inf)
+    shapes, expressions = np.full(evidence.shape_count, LARGEST_SHAPE), np.ones(count - evidence.shape_count)
+    bounds = np.concatenate([-shapes, 0 * expressions, -free]), np.concatenate([shapes, expressions, free])
+    return lsq_linear(rows, goals, bounds=bounds, max_iter=60).x[:count]
+
+
+def _rigid_moves(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "6 n 3"]:
+    """Small turns about the points' centre, per radian, and shifts along each axis."""
+    turns = np.cross(np.eye(3)[:, None], (points - points.mean(0))[None])
+    return np.concatenate([turns, np.broadcast_to(np.eye(3)[:, None], turns.shape)])
+
+
+def _linearize(
+    camera: Camera, points: Float[np.ndarray, "n 3"], moves: Float[np.ndarray, "m n 3"], evidence: _Evidence
+) -> tuple[Float[np.ndarray, "r m"], Float[np.ndarray, "r"]]:
+    """How the moves change the image, and what is missing to the landmarks, in standard deviations."""
     rotation = camera.cam2world[:3, :3]
-    points = (rest + np.tensordot(codes, moves, 1) - camera.position) @ rotation
-    moved = moves @ rotation
+    placed, moved = (points - camera.position) @ rotation, moves @ rotation
     focal = camera.intrinsics[0, 0]
-    centre = camera.intrinsics[:2, 2]
-    depth = points[:, 2:]
-    image = focal * points[:, :2] / depth + centre
-    slope = focal * (moved[..., :2] - moved[..., 2:] * points[:, :2] / depth) / depth
-    metres = depth / focal / noise[:, None]
-    design = (slope * metres).reshape(len(codes), -1).T
-    goal = ((seen - image) * metres).reshape(-1) + design @ codes
-    rows = np.concatenate([design, np.diag(prior)])
-    goals = np.concatenate([goal, np.zeros(len(codes))])
-    low = np.concatenate([np.full(shape_count, -4.0), np.zeros(len(codes) - shape_count)])
-    high = np.concatenate([np.full(shape_count, 4.0), np.ones(len(codes) - shape_count)])
-    return lsq_linear(rows, goals, bounds=(low, high), max_iter=60).x
+    depth = placed[:, 2:]
+    image = focal * placed[:, :2] / depth + camera.intrinsics[:2, 2]
+    slope = focal * (moved[..., :2] - moved[..., 2:] * placed[:, :2] / depth) / depth
+    per_deviation = depth / focal / evidence.noise[:, None]
+    design = (slope * per_deviation).reshape(len(moves), -1).T
+    return design, ((evidence.seen - image) * per_deviation).reshape(-1)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from backend.camera import Camera, look_at_camera, project
+from backend.inversion.parametric import IRIS_LANDMARKS, Lens, fit_template
+from tests.small_starter import EXPRESSIONS, SHAPES, small_template
+
+FOCAL = 3.0
+
+
+@pytest.fixture(scope="module")
+def template():
+    return small_template()
+
+
+def landmarks_of(template, shape, expression):
+    """World positions of the landmarks on a head."""
+    moved = template.vertices + template.offsets(shape, expression)
+    corners = moved[template.faces[template.landmark_faces]]
+    return np.einsum("nci,nc->ni", corners, template.landmark_weights)
+
+
+def portrait_camera(yaw_deg, pitch_deg, roll_deg, *, at=(0.5, 0.5)):
+    camera = look_at_camera(yaw_deg=yaw_deg, pitch_deg=pitch_deg, distance=1.0, focal=FOCAL)
+    roll = math.radians(roll_deg)
+    turn = np.array([[math.cos(roll), -math.sin(roll), 0], [math.sin(roll), math.cos(roll), 0], [0, 0, 1]])
+    cam2world, intrinsics = camera.cam2world.copy(), camera.intrinsics.copy()
+    cam2world[:3, :3] = cam2world[:3, :3] @ turn
+    intrinsics[:2, 2] = at
+    return Camera(cam2world, intrinsics)
+
+
+def random_heads(count, seed=0):
+    random = np.random.default_rng(seed)
+    for _ in range(count):
+        camera = portrait_camera(*random.uniform([-35, -20, -20], [35, 20, 20]))
+        expression = random.uniform(0, 0.7, len(EXPRESSIONS)) * (random.random(len(EXPRESSIONS)) < 0.5)
+        yield random.normal(0, 1, SHAPES), expression, camera
+
+
+def angle_between_deg(one, other):
+    cosine = (np.trace(one.cam2world[:3, :3].T @ other.cam2world[:3, :3]) - 1) / 2
+    return math.degrees(math.acos(min(1.0, cosine)))
+
+
+def test_codes_and_camera_are_recovered_from_their_own_projections(template):
+    for shape, expression, camera in random_heads(6):
+        image, _ = project(camera, landmarks_of(template, shape, expression))
+        fit = fit_template(template, image, Lens(FOCAL))
+        np.testing.assert_allclose(fit.shape, shape, atol=0.1)
+        np.testing.assert_allclose(fit.expression, expression, atol=0.1)
+        assert angle_between_deg(fit.camera, camera) < 0.5
+        assert np.linalg.norm(fit.camera.position - camera.position) < 0.01
+        assert fit.residual_m < 0.0003
+
+
+def test_an_off_centre_lens_is_respected(template):
+    camera = portrait_camera(15, 5, -8, at=(0.62, 0.41))
+    image, _ = project(camera, landmarks_of(template, np.zeros(SHAPES), np.zeros(len(EXPRESSIONS))))
+    fit = fit_template(template, image, Lens(FOCAL, (0.62, 0.41)))
+    assert angle_between_deg(fit.camera, camera) < 0.3
+    np.testing.assert_allclose(fit.camera.intrinsics, camera.intrinsics)
+
+
+def test_noise_never_flips_a_head_nor_runs_away(template):
+    random = np.random.default_rng(1)
+    for shape, expression, camera in random_heads(10, seed=2):
+        image, _ = project(camera, landmarks_of(template, shape, expression))
+        image += random.normal(0, 0.004, image.shape)  # 1.3 mm.
+        fit = fit_template(template, image, Lens(FOCAL))
+        assert angle_between_deg(fit.camera, camera) < 8
+        assert np.linalg.norm(fit.camera.position - camera.position) < 0.1
+        assert np.abs(fit.shape - shape).max() < 1
+        assert 0.0005 < fit.residual_m < 0.003
+
+
+def test_codes_stay_where_they_make_sense(template):
+    """A head of 8 standard deviations and expressions of -2 or 3 is none."""
+    shape, expression = np.array([8.0, -8.0, 0.0, 0.0]), np.array([3.0, -2.0, 0.0])
+    camera = portrait_camera(0, 0, 0)
+    image, _ = project(camera, landmarks_of(template, shape, expression))
+    fit = fit_template(template, image, Lens(FOCAL))
+    assert np.abs(fit.shape).max() <= 4
+    assert fit.expression.min() >= 0 and fit.expression.max() <= 1
+
+
+def test_a_mean_face_is_found_at_the_mean(template):
+    """The limit of the prior: where the landmarks ask for nothing, nothing moves."""
+    camera = portrait_camera(10, -5, 3)
+    image, _ = project(camera, landmarks_of(template, np.zeros(SHAPES), np.zeros(len(EXPRESSIONS))))
+    fit = fit_template(template, image, Lens(FOCAL))
+    np.testing.assert_allclose([*fit.shape, *fit.expression], 0, atol=1e-3)
+    assert fit.residual_m < 1e-5
+
+
+def test_the_iris_is_not_looked_at(template):
+    shape, expression, camera = next(random_heads(1, seed=5))
+    image, _ = project(camera, landmarks_of(template, shape, expression))
+    before = fit_template(template, image, Lens(FOCAL))
+    image[IRIS_LANDMARKS:] += 0.1
+    after = fit_template(template, image, Lens(FOCAL))
+    np.testing.assert_array_equal(after.shape, before.shape)
+    np.testing.assert_array_equal(after.camera.cam2world, before.camera.cam2world)
+
+
+def test_uncertain_landmarks_count_for_less(template):
+    """A hundred landmarks that sit wrongly by 5 mm do no harm when the template says that they scatter."""
+    shape, expression, camera = next(random_heads(1, seed=6))
+    image, _ = project(camera, landmarks_of(template, shape, expression))
+    image[:100, 0] += 0.015
+    noise = template.landmark_noise.copy()
+    noise[:100] = 1.0
+    careless = fit_template(template, image, Lens(FOCAL))
+    careful = fit_template(replace(template, landmark_noise=noise), image, Lens(FOCAL))
+    assert np.linalg.norm(careful.shape - shape) < 0.5 * np.linalg.norm(careless.shape - shape)
