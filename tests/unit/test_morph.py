@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from backend.directions import Codes, Direction
+from backend.head import Slider
+from backend.mesh import Mesh, vertex_normals
+from backend.morph import MOST_M, STILL_M, morph_targets, slider_for
+from backend.template import Deformation
+from tests.small_starter import EXPRESSIONS, SHAPES, SIDE, egg_distance, small_starter
+
+
+@pytest.fixture(scope="module")
+def starter():
+    return small_starter()
+
+
+@pytest.fixture(scope="module")
+def codes(starter):
+    ws = starter.generator.map(starter.candidates[:1])[0].numpy()
+    return Codes(ws, np.linspace(-1, 1, SHAPES), np.array([0.3, 0.0, 0.1]))
+
+
+@pytest.fixture(scope="module")
+def surface():
+    """Points on and around the egg's skin."""
+    random = np.random.default_rng(0)
+    vertices = random.normal(size=(300, 3))
+    vertices = vertices / np.linalg.norm(vertices, axis=1, keepdims=True) * (0.075, 0.11, 0.095)
+    vertices *= random.uniform(0.98, 1.2, (300, 1))
+    vertices = vertices.astype(np.float32)
+    faces = np.arange(300).reshape(-1, 3)
+    return Mesh(vertices, faces, vertex_normals(vertices, faces), canonical=vertices)
+
+
+def targets_of(starter, codes, surface):
+    binding = starter.template.binding(surface.vertices.astype(np.float64))
+    found = morph_targets(starter, codes, surface, normals=surface.normals, binding=binding)
+    return {target.slider.name: target.offsets for target in found}
+
+
+def deformed(starter, codes, points):
+    offsets = starter.template.offsets(codes.shape, codes.expression)
+    return Deformation(starter.template, offsets, SIDE).to_world(points.astype(np.float64))
+
+
+def test_shape_and_expression_targets_are_what_deforming_again_gives(starter, codes, surface):
+    """For any value of the slider, because the template is linear."""
+    offsets = targets_of(starter, codes, surface)
+    before = deformed(starter, codes, surface.vertices)
+    for direction in starter.directions[:3]:
+        for value in (-0.7, 1.0, 2.0):
+            moved = replace(
+                codes,
+                shape=codes.shape + value * direction.shape,
+                expression=codes.expression + value * direction.expression,
+            )
+            truth = deformed(starter, moved, surface.vertices) - before
+            found = value * offsets[direction.slider.name]
+            np.testing.assert_allclose(found, truth, atol=abs(value) * STILL_M + 1e-7)
+
+
+def test_there_is_one_target_per_slider(starter, codes, surface):
+    assert list(targets_of(starter, codes, surface)) == [one.slider.name for one in starter.directions]
+
+
+def test_what_hardly_moves_stays_still(starter, codes, surface):
+    for offsets in targets_of(starter, codes, surface).values():
+        length = np.linalg.norm(offsets, axis=1)
+        assert ((length == 0) | (length > 0.99 * STILL_M)).all()
+
+
+def test_hair_that_grows_by_a_known_amount_takes_its_vertices_along(codes, surface):
+    """A decoder whose distance is a known linear function of w: growth by 3 mm is 3 mm along the normal."""
+    starter = small_starter()
+    generator = starter.generator
+    with torch.no_grad():
+        generator.mean_planes.zero_()
+        for parameter in generator.synthesis.parameters():
+            parameter.zero_()
+        first, last = generator.decoder.net[0], generator.decoder.net[2]
+        for layer in (first, last):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        last.bias[0] = -2.0  # Outer surface everywhere 2 cm above: the bare body is deep inside.
+    still = np.zeros(len(EXPRESSIONS))
+    palette_move = Direction(Slider("Hair", "Person", -1, 1), np.full(12, 0.5), np.zeros(SHAPES), still)
+    bald = replace(starter, directions=[palette_move])
+    assert not targets_of(bald, codes, surface)["Hair"].any()
+    with torch.no_grad():  # Through the palette, w reaches the decoder.
+        generator.palette.weight.fill_(1.0)
+        first.weight[:, -3:] = 1.0
+        last.weight[0] = -0.01
+    offsets = targets_of(bald, codes, surface)["Hair"]
+    along = (offsets * surface.normals).sum(1)
+    np.testing.assert_allclose(offsets, along[:, None] * surface.normals, atol=1e-7)
+    ws = torch.from_numpy(codes.ws).float()[None]
+    points = torch.from_numpy(surface.vertices)
+    grown = generator.field(ws).signed_distance(points) - generator.field(ws + 0.5).signed_distance(points)
+    assert (grown > STILL_M).all()
+    np.testing.assert_allclose(along, grown.numpy().clip(-MOST_M, MOST_M), atol=1e-6)
+
+
+def test_a_step_too_long_to_be_linear_is_cut(codes, surface):
+    starter = small_starter()
+    with torch.no_grad():
+        starter.generator.palette.weight.mul_(1000)
+        starter.generator.decoder.net[2].weight[0] *= 1000
+    for offsets in targets_of(starter, codes, surface).values():
+        assert np.linalg.norm(offsets, axis=1).max() < 0.05
+    hair = targets_of(starter, codes, surface)["Hair colour"]
+    assert np.linalg.norm(hair, axis=1).max() <= MOST_M * 1.0001
+
+
+def expression_slider(*moved):
+    expression = np.array([float(name in moved) for name in EXPRESSIONS])
+    return Direction(Slider("Smile", "Expression", 0.0, 1.0), np.zeros(12), np.zeros(SHAPES), expression)
+
+
+def with_expression(codes, *values):
+    return replace(codes, expression=np.array(values))
+
+
+def test_an_expression_may_go_as_far_as_is_left(codes):
+    smile = expression_slider("mouthSmileLeft")
+    slider = slider_for(smile, with_expression(codes, 0.0, 0.3, 0.0))
+    assert (slider.name, slider.minimum, slider.maximum) == ("Smile", -0.3, 0.7)
+    slider = slider_for(smile, with_expression(codes, 0.9, 0.0, 0.9))
+    assert (slider.minimum, slider.maximum) == (0.0, 1.0)
+
+
+def test_a_slider_of_two_expressions_stops_at_the_first_end(codes):
+    both = expression_slider("mouthSmileLeft", "eyeBlinkLeft")
+    slider = slider_for(both, with_expression(codes, 0.0, 0.3, 0.6))
+    assert (slider.minimum, slider.maximum) == (-0.3, 0.4)
+
+
+def test_a_slider_at_its_end_still_has_a_range(codes):
+    slider = slider_for(expression_slider("jawOpen"), with_expression(codes, 1.0, 0.0, 0.0))
+    assert slider.minimum == -1.0 and slider.maximum > 0
+
+
+def test_other_sliders_keep_their_range(starter, codes):
+    for direction in (starter.directions[0], starter.directions[3]):
+        assert slider_for(direction, codes) == direction.slider
+
+
+def test_the_surface_of_this_test_lies_on_skin_and_above(surface):
+    assert -0.003 < egg_distance(surface.vertices).min() < 0 < egg_distance(surface.vertices).max()
