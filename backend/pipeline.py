@@ -43,6 +43,7 @@ EXPECTED_S = {
     "texture": 9.0, "sliders": 4.0, "likeness": 3.0,
 }  # fmt: skip
 METRES_PER_UNIT = 1.0
+PORTRAIT_PX = 512
 
 
 def reconstruct(photo_path: Path, settings: Settings, report: Report) -> Head:
@@ -65,7 +66,7 @@ def reconstruct(photo_path: Path, settings: Settings, report: Report) -> Head:
         photo = read_photo(photo_path)
     with clock.stage("face"):
         face, faces = detect_face_among(photo, settings.face or 0)
-        portrait = align_portrait(photo, face)
+        portrait = align_portrait(photo, face, size_px=PORTRAIT_PX)
         mask = segment_head(portrait)
     with clock.stage("fit"):
         lens = Lens(initial_focal(photo, portrait), principal_point(photo, portrait))
@@ -162,7 +163,7 @@ def _complete(
 ) -> Head:
     report: dict[str, object] = {
         "timings_s": {name: round(seconds, 3) for name, seconds in clock.timings_s.items()},
-        "camera": record.camera,
+        "camera": record.camera | {"image_size": PORTRAIT_PX},
         "scores": scores,
         "mesh": mesh_quality(finished.mesh),
         "model": record.generator,

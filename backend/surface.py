@@ -6,6 +6,7 @@ import mcubes
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.ndimage import gaussian_filter
 from scipy.sparse import coo_matrix, csr_matrix, diags
 from scipy.sparse.csgraph import connected_components
 
@@ -18,6 +19,7 @@ from backend.mesh import Mesh, corner_fans, directed_edges, is_closed, is_manifo
 TAUBIN_SHRINK, TAUBIN_GROW = 0.5, -0.53  # Pass band 0.11: removes stairs, keeps volume; Taubin 1995, section 3.
 # The decimation's error threshold starts at 1e-9 squared units and grows with this power of the round. At this size of
 # the mesh the rounds sort the edges by error; in metres nearly all would fall below the first thresholds.
+BLUR_NODES = (0.0, 1.0, 2.0)
 AGGRESSIVENESS = (4.0, 7.0, 3.0, 2.0)
 DECIMATION_SIZE = 200.0
 
@@ -40,12 +42,30 @@ def extract_surface(field: Field, config: SurfaceConfig, *, device: torch.device
     spacing = field.side / (nodes - 1)
     evaluate = _outside_positive(field, config, spacing=spacing, device=device or torch.device("cpu"))
     values = sparse_lattice(evaluate, side=field.side, nodes=nodes)
-    vertices, faces = _marching_cubes(values, spacing=spacing)
-    vertices, faces = largest_solid(vertices, faces)
-    vertices = smooth_taubin(vertices, faces, steps=config.smoothing_steps)
-    vertices, faces = decimate(vertices, faces, target=config.faces)
+    vertices, faces = _closed_surface(values, spacing=spacing, config=config)
     vertices = vertices.astype(np.float32)
     return Mesh(vertices, faces, normals=vertex_normals(vertices, faces), canonical=vertices)
+
+
+def _closed_surface(
+    values: Float[np.ndarray, "n n n"], *, spacing: float, config: SurfaceConfig
+) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
+    """The zero level as a closed mesh of few faces; wisps too thin for that are blurred away, no more than needed."""
+    for blur_nodes in BLUR_NODES[:-1]:
+        try:
+            return _reduced_surface(values, blur_nodes, spacing=spacing, config=config)
+        except ModelError:
+            continue
+    return _reduced_surface(values, BLUR_NODES[-1], spacing=spacing, config=config)
+
+
+def _reduced_surface(
+    values: Float[np.ndarray, "n n n"], blur_nodes: float, *, spacing: float, config: SurfaceConfig
+) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
+    softened = gaussian_filter(values, blur_nodes) if blur_nodes else values
+    vertices, faces = largest_solid(*_marching_cubes(softened, spacing=spacing))
+    vertices = smooth_taubin(vertices, faces, steps=config.smoothing_steps)
+    return decimate(vertices, faces, target=config.faces)
 
 
 def _checked_nodes(config: SurfaceConfig) -> int:

@@ -12,14 +12,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from backend.generator.decoder import Decoder
 from backend.generator.layers import FullyConnected
 from backend.generator.planes import sample_each_plane
 from backend.generator.synthesis import SynthesisNetwork, num_ws_of
 
-SHARPNESS_M = 0.002  # The density falls from inside to outside over about four times this distance.
+# The density falls from inside to outside over about four times this distance; colours are only known so near the skin.
+SHARPNESS_M = 0.0008
 OUTER_SCALE_M = 0.01  # One unit of the decoder's first output.
 FACE_BLEND_M = 0.006
+LOGIT_SCALE = 3.0
+SHADE_RANGE = 0.5
+REST_RANGE = 0.2
 # How much finer than at the edge the planes are in the middle: x and y crowd the face, z is even.
 WARP = (1.2, 0.8, 0.0)
 
@@ -35,7 +38,7 @@ class StarterConfig:
         plane_resolution: Side of a plane, pixels.
         plane_channels: Features of a point.
         channels: Synthesis features at sides 4, 8, ... up to the plane's.
-        palette: Numbers by which ``w`` reaches the decoder directly: colours of skin, hair and clothes.
+        parts: Colours that ``w`` sets for a whole head, such as those of skin, lips, hair and clothes.
         decoder_hidden: Width of the decoder.
         side: Edge of the canonical cube, metres.
     """
@@ -46,7 +49,7 @@ class StarterConfig:
     plane_resolution: int = 128
     plane_channels: int = 16
     channels: tuple[int, ...] = (192, 192, 160, 96, 64, 32)
-    palette: int = 16
+    parts: int = 12
     decoder_hidden: int = 64
     side: float = 0.42
 
@@ -61,15 +64,41 @@ class HeadPlanes:
 
     Args:
         planes: Features over three planes.
-        palette: Of each head as a whole.
+        palette: Colour of each part, sRGB.
     """
 
     planes: Float[Tensor, "b 3 c r r"]
-    palette: Float[Tensor, "b p"]
+    palette: Float[Tensor, "b p 3"]
 
     def moved(self, offset: Float[Tensor, "b 3 c r r"]) -> "HeadPlanes":
         """With an offset added to the planes."""
         return HeadPlanes(self.planes + offset, self.palette)
+
+
+class PartDecoder(nn.Module):
+    """From a point's features to the outer surface, and to colour as a mixture of the head's part colours.
+
+    Args:
+        features: Of a point.
+        hidden: Width of the hidden layer.
+        parts: Colours in the palette.
+    """
+
+    def __init__(self, features: int, *, hidden: int, parts: int) -> None:
+        super().__init__()
+        self.parts = parts
+        self.first = FullyConnected(features, hidden)
+        # Outer surface, the part's logits, shade, and what colour is left over.
+        self.last = FullyConnected(hidden, 1 + parts + 1 + 3)
+
+    def forward(
+        self, features: Float[Tensor, "b n c"], palette: Float[Tensor, "b p 3"]
+    ) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n 3"]]:
+        """Raw outer distance and colour of points."""
+        output = self.last(functional.softplus(self.first(features)))
+        outer, logits, shade, rest = output.split([1, self.parts, 1, 3], dim=-1)
+        mixed = torch.softmax(logits * LOGIT_SCALE, dim=-1) @ palette
+        return outer.squeeze(-1), mixed * (1 + SHADE_RANGE * shade.tanh()) + REST_RANGE * rest.tanh()
 
 
 class StarterGenerator(nn.Module):
@@ -114,9 +143,8 @@ class StarterGenerator(nn.Module):
         )
         shape = (1, 3, config.plane_channels, config.plane_resolution, config.plane_resolution)
         self.mean_planes = nn.Parameter(0.1 * torch.randn(shape))
-        self.palette = FullyConnected(config.w_dim, config.palette)
-        inputs = 3 * config.plane_channels + config.palette
-        self.decoder = Decoder(inputs, hidden=config.decoder_hidden, outputs=3)
+        self.palette = FullyConnected(config.w_dim, 3 * config.parts)
+        self.decoder = PartDecoder(3 * config.plane_channels, hidden=config.decoder_hidden, parts=config.parts)
         self.register_buffer("body", body, persistent=False)
         self.register_buffer("face", face, persistent=False)
         self.register_buffer("face_box", face_box, persistent=False)
@@ -136,7 +164,8 @@ class StarterGenerator(nn.Module):
     ) -> HeadPlanes:
         """Feature planes of a batch of codes, moved by ``plane_offset``, and their palette."""
         planes = self.synthesis(ws).unflatten(1, (3, self.config.plane_channels)) + self.mean_planes
-        return HeadPlanes(planes if plane_offset is None else planes + plane_offset, self.palette(ws[:, -1]))
+        palette = self.palette(ws[:, -1]).unflatten(1, (-1, 3)).sigmoid()
+        return HeadPlanes(planes if plane_offset is None else planes + plane_offset, palette)
 
     def decode(
         self, heads: HeadPlanes, points: Float[Tensor, "b n 3"]
@@ -144,9 +173,7 @@ class StarterGenerator(nn.Module):
         """Signed distance of hair and clothes, metres, and sRGB colour in about [0, 1], at canonical points."""
         points = warp(points.to(heads.planes.device), self.config.side)
         features = sample_each_plane(heads.planes.float(), points, side=self.config.side, axes="corrected")
-        features = features.permute(0, 2, 1, 3).flatten(2)
-        palette = heads.palette.float()[:, None].expand(-1, features.shape[1], -1)
-        outer, color = self.decoder(torch.cat([features, palette], dim=-1))
+        outer, color = self.decoder(features.permute(0, 2, 1, 3).flatten(2), heads.palette.float())
         return outer * OUTER_SCALE_M, color
 
     def body_distance(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from backend.alignment import Portrait
 from backend.config import Quality, SurfaceConfig
 from backend.directions import Codes
+from backend.face_mesh_points import CHIN
 from backend.inversion.parametric import ParametricFit
 from backend.inversion.refine import RefineConfig, choose_start, refine
 from backend.inversion.view import PhotoRays, photo_rays
@@ -52,13 +53,22 @@ def invert_portrait(
     generator = starter.generator
     offsets = starter.template.offsets(fit.shape, fit.expression)
     deformation = Deformation(starter.template, offsets, generator.config.side)
-    pictures = {"image": portrait.image, "mask": mask, "coverage": portrait.coverage}
+    chin = float(portrait.landmarks[CHIN, 1]) / portrait.size_px
 
     def view(z: Tensor, size_px: int) -> PhotoRays:
         with torch.no_grad():
             guide = extract_surface(generator.field(generator.map(z)), GUIDE_SURFACE)
-        surface = (deformation.to_world(guide.vertices.astype(np.float64)), guide.faces)
-        return photo_rays(generator, deformation, surface, fit.camera, **pictures, size_px=size_px)
+        return photo_rays(
+            generator,
+            deformation,
+            guide,
+            fit.camera,
+            image=portrait.image,
+            mask=mask,
+            coverage=portrait.coverage,
+            chin=chin,
+            size_px=size_px,
+        )
 
     candidates = starter.candidates.to(generator.mean_planes.device)
     start = choose_start(

@@ -17,7 +17,23 @@ def photo_loss(
     color_part = ((color - target.color).abs().mean(-1) * inside).sum() / inside.sum().clamp(min=1)
     safe = opacity.clamp(1e-4, 1 - 1e-4)
     silhouette = functional.binary_cross_entropy(safe, target.mask, reduction="none")
-    return color_part, (silhouette * target.weight).sum() / target.weight.sum().clamp(min=1)
+    return color_part, (silhouette * target.outline).sum() / target.outline.sum().clamp(min=1)
+
+
+def pattern_loss(color: Float[Tensor, "n 3"], target: Target) -> Float[Tensor, ""]:
+    """Difference of light and dark inside the matte, each picture brought to mean 0 and spread 1 first.
+
+    It tells where hair, skin and clothes lie before their colours are known.
+    """
+    inside = target.mask * target.outline
+    total = inside.sum().clamp(min=1)
+
+    def normalised(grey: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+        centred = grey - (grey * inside).sum() / total
+        return centred / ((centred.square() * inside).sum() / total).sqrt().clamp(min=0.02)
+
+    difference = (normalised(color.mean(-1)) - normalised(target.color.mean(-1))).abs()
+    return (difference * inside).sum() / total
 
 
 def total_variation(planes: Float[Tensor, "b 3 c r r"]) -> Float[Tensor, ""]:
@@ -36,6 +52,19 @@ def bare_face_loss(
     oval = (x / 0.052).square() + ((y + 0.012) / 0.072).square()
     on_face = ((oval < 1) & (z > 0.06)).float()
     return (functional.relu(clearance - outer) * on_face).sum() / on_face.sum().clamp(min=1) / clearance
+
+
+def geometry_loss(
+    outer: Float[Tensor, "n s"], prior: Float[Tensor, "n s"], *, tolerance: float
+) -> Float[Tensor, ""]:
+    """Squared departure of the outer surface from the generator's own, in tolerances.
+
+    Args:
+        outer: Signed distance now, metres.
+        prior: Signed distance before refinement, metres.
+        tolerance: A departure that costs 1, metres.
+    """
+    return ((outer - prior) / tolerance).square().mean()
 
 
 def mirror_image(points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:

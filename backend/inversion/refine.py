@@ -18,19 +18,32 @@ from torch import Tensor
 from torch.nn import functional
 
 from backend.generator.starter import HeadPlanes, StarterGenerator
-from backend.inversion.losses import bare_face_loss, mirror_image, photo_loss, total_variation
+from backend.inversion.losses import (
+    bare_face_loss,
+    geometry_loss,
+    mirror_image,
+    pattern_loss,
+    photo_loss,
+    total_variation,
+)
 from backend.inversion.view import PhotoRays, render_rays
 
 SILHOUETTE_WEIGHT = 0.25
+START_SILHOUETTE_WEIGHT = 1.0
+START_PATTERN_WEIGHT = 0.5
 BARE_FACE_WEIGHT = 0.5
 CLEARANCE_M = 0.004
 LIKELY_WEIGHT = 0.01
 OFFSET_TV_WEIGHT = 4.0
 OFFSET_SIZE_WEIGHT = 0.3
 SYMMETRY_WEIGHT = 0.3
+KEEP_WEIGHT = 1.0
+KEEP_POINTS = 3000
 SYMMETRY_POINTS = 6000
-# The offset is refined at half the planes' resolution: hair and cloth keep a smooth surface.
-OFFSET_SCALE = 2
+GEOMETRY_WEIGHT = 0.03
+GEOMETRY_TOLERANCE_M = 0.005
+# The offset is refined at a quarter of the planes' resolution: hair and cloth keep a smooth surface.
+OFFSET_SCALE = 4
 
 
 @dataclass(frozen=True)
@@ -84,7 +97,8 @@ def choose_start(
     for number in range(len(candidates)):
         color, opacity, _ = render_rays(generator, generator.planes(generator.map(candidates[number, None])), view)
         color_part, silhouette = photo_loss(color, opacity, view.target)
-        losses.append(float(color_part + SILHOUETTE_WEIGHT * silhouette))
+        pattern = pattern_loss(color, view.target)
+        losses.append(float(color_part + START_SILHOUETTE_WEIGHT * silhouette + START_PATTERN_WEIGHT * pattern))
         step((number + 1) / len(candidates))
     best = losses.index(min(losses))
     return candidates[best, None]
@@ -161,6 +175,9 @@ def _refine_offset(
     coarse = head.planes.new_zeros((1, *_coarse_shape(head.planes))).requires_grad_(True)
     optimizer = torch.optim.Adam([coarse], lr=config.offset_rate, betas=(0.9, 0.99))
     surface = _surface_points(generator, head, view)
+    with torch.no_grad():
+        prior = generator.decode(head, view.points.reshape(1, -1, 3))[0].reshape(view.body.shape)
+        guide_colors = generator.decode(head, view.guide[None])[1][0]
     losses: dict[str, float] = {}
     for number in range(config.offset_steps):
         _set_rate(optimizer, config.offset_rate, number / config.offset_steps)
@@ -170,7 +187,9 @@ def _refine_offset(
         bare = bare_face_loss(outer, view.points, clearance=CLEARANCE_M)
         symmetry = _symmetry_loss(generator, moved, surface, random)
         loss = color_part + SILHOUETTE_WEIGHT * silhouette + BARE_FACE_WEIGHT * bare + SYMMETRY_WEIGHT * symmetry
-        loss = loss + OFFSET_TV_WEIGHT * total_variation(coarse) + OFFSET_SIZE_WEIGHT * coarse.square().mean()
+        kept = _keep_loss(generator, moved, view.guide, guide_colors, random)
+        geometry = geometry_loss(outer, prior, tolerance=GEOMETRY_TOLERANCE_M)
+        loss = loss + KEEP_WEIGHT * kept + GEOMETRY_WEIGHT * geometry + OFFSET_TV_WEIGHT * total_variation(coarse) + OFFSET_SIZE_WEIGHT * coarse.square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -215,6 +234,15 @@ def _symmetry_loss(
         seen_outer, seen_color = generator.decode(head, points[None])
     outer, color = generator.decode(head, mirror_image(points)[None])
     return (color - seen_color).abs().mean() + (outer - seen_outer).abs().mean() / 0.02
+
+
+def _keep_loss(
+    generator: StarterGenerator, head: HeadPlanes, guide: Tensor, colors: Tensor, random: torch.Generator
+) -> Float[Tensor, ""]:
+    """What the photo does not show keeps the generator's colours; where it shows something, the photo term wins."""
+    chosen = torch.randint(len(guide), (KEEP_POINTS,), generator=random).to(guide.device)
+    _, color = generator.decode(head, guide[chosen][None])
+    return (color[0] - colors[chosen]).abs().mean()
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float, done: float) -> None:

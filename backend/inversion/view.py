@@ -5,20 +5,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
 from backend.camera import Camera, rays
 from backend.generator.starter import SHARPNESS_M, HeadPlanes, StarterGenerator
+from backend.mesh import Mesh
 from backend.raycast import Caster
 from backend.template import Deformation
 
 # Samples of a ray: most of them around the surface that is known, the rest through the whole head.
 NEAR_SAMPLES, FAR_SAMPLES = 14, 10
-NEAR_BAND_M = 0.014
+NEAR_BAND_M = 0.009
+OUTLINE_SOFTNESS_M = 0.004
+WALL_M = 0.004
 HEAD_RADIUS_M = 0.17
 MARGIN_PX = 6
+BELOW_CHIN = 0.1
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,13 @@ class Target:
         color: sRGB in [0, 1].
         mask: The head's matte, 0 to 1.
         weight: Trust in the pixel, 0 where the portrait reaches beyond the photo.
+        outline: How much the silhouette counts there: little below the chin, where clothes end anywhere.
     """
 
     color: Float[Tensor, "n 3"]
     mask: Float[Tensor, "n"]
     weight: Float[Tensor, "n"]
+    outline: Float[Tensor, "n"]
 
 
 @dataclass(frozen=True)
@@ -44,28 +50,33 @@ class PhotoRays:
         points: Canonical sample points.
         spacing: Length of each sample's segment, metres.
         body: Signed distance of the bare head there.
+        wall: Distance beyond the canonical cube, where nothing is; negative inside.
         target: What they should show.
         size_px: The rays come from a square picture of this side.
         index: Pixel of each ray in that picture, row by row.
+        guide: Canonical points all over the head's first surface, seen or not.
     """
 
     points: Float[Tensor, "n s 3"]
     spacing: Float[Tensor, "n s"]
     body: Float[Tensor, "n s"]
+    wall: Float[Tensor, "n s"]
     target: Target
     size_px: int
-    index: Float[np.ndarray, "n"]
+    index: Int[np.ndarray, "n"]
+    guide: Float[Tensor, "g 3"]
 
 
 def photo_rays(
     generator: StarterGenerator,
     deformation: Deformation,
-    surface: tuple[Float[np.ndarray, "v 3"], np.ndarray],
+    guide: Mesh,
     camera: Camera,
     *,
     image: Float[Tensor, "1 3 s s"],
     mask: Float[Tensor, "1 1 s s"],
     coverage: Float[Tensor, "1 1 s s"],
+    chin: float,
     size_px: int,
 ) -> PhotoRays:
     """Sample the rays of a portrait that can meet the head.
@@ -73,17 +84,19 @@ def photo_rays(
     Args:
         generator: Knows the bare head.
         deformation: Of the fitted head.
-        surface: Its first surface in the world, vertices and faces; samples crowd around it.
+        guide: Its first surface in canonical space; samples crowd around it.
         camera: Of the portrait.
         image: In [-1, 1].
         mask: The head's matte.
         coverage: Where the photo shows something.
+        chin: Its height in the portrait, portrait widths from the top.
         size_px: Rays along an edge.
     """
     small = functional.interpolate(torch.cat([image, mask, coverage], dim=1), size=(size_px, size_px), mode="area")[0]
     origin, directions = rays(camera, size_px)
     flat = directions.reshape(-1, 3)
-    _, _, distance = Caster(*surface).first_hit(origin[None], flat)
+    caster = Caster(deformation.to_world(guide.vertices.astype(np.float64)), guide.faces)
+    _, _, distance = caster.first_hit(origin[None], flat)
     matte = small[3].reshape(-1).numpy()
     wanted = np.flatnonzero(_near(np.isfinite(distance) | (matte > 0.05), size_px))
     depth = _sample_depths(distance[wanted], float(np.linalg.norm(origin)))
@@ -94,31 +107,40 @@ def photo_rays(
     shape = depth.shape
     device = generator.body.device
     pixels = small.reshape(5, -1).T[torch.from_numpy(wanted)].to(device)
-    target = Target((pixels[:, :3] + 1) / 2, pixels[:, 3], (pixels[:, 4] > 0.99).float())
+    weight = (pixels[:, 4] > 0.99).float()
+    row = torch.from_numpy((wanted // size_px + 0.5) / size_px).float().to(device)
+    outline = weight * torch.lerp(torch.ones_like(row), torch.full_like(row, BELOW_CHIN), ((row - chin) / 0.05).clamp(0, 1))
+    target = Target((pixels[:, :3] + 1) / 2, pixels[:, 3], weight, outline)
     return PhotoRays(
         canonical.reshape(*shape, 3).to(device),
         torch.from_numpy(spacing).float().to(device),
         body.reshape(shape),
+        (canonical.abs().amax(-1) - generator.config.side / 2 + WALL_M).reshape(shape).to(device),
         target,
         size_px,
         wanted,
+        torch.from_numpy(guide.vertices).float().to(device),
     )
 
 
 def render_rays(
     generator: StarterGenerator, head: HeadPlanes, view: PhotoRays
 ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n"], Float[Tensor, "n s"]]:
-    """Colour (not multiplied by opacity), opacity, and the outer surface's signed distance at the samples."""
+    """Colour (not multiplied by opacity), opacity, and the outer surface's signed distance at the samples.
+
+    The opacity is a soft one, from the smallest distance along the ray, so that a silhouette that is off still has a
+    slope. Source: Yariv et al. 2020, arXiv:2003.09852, equation 7.
+    """
     outer, color = generator.decode(head, view.points.reshape(1, -1, 3))
     outer = outer.reshape(view.body.shape)
-    distance = torch.minimum(view.body, outer)
+    distance = torch.maximum(torch.minimum(view.body, outer), view.wall)
     density = torch.sigmoid(-distance / SHARPNESS_M) / SHARPNESS_M
     depth = density * view.spacing
     before = depth.cumsum(-1) - depth
     weights = torch.exp(-before) * (1 - torch.exp(-depth))
-    opacity = weights.sum(-1)
     mixed = (weights[..., None] * color.reshape(*view.body.shape, 3)).sum(1)
-    return mixed / opacity.clamp(min=1e-4)[:, None], opacity, outer
+    opacity = torch.sigmoid(-distance.amin(-1) / OUTLINE_SOFTNESS_M)
+    return mixed / weights.sum(-1).clamp(min=1e-4)[:, None], opacity, outer
 
 
 def _near(seen: Bool[np.ndarray, "n"], size_px: int) -> Bool[np.ndarray, "n"]:

@@ -23,6 +23,11 @@ THROAT_FRONT = (0.108, 0.55)
 THROAT_BACK = -0.02
 THROAT_HALF_WIDTH = 0.041
 THROAT_Y = (-0.029, 0.034)
+# Behind the lips' outer side the mouth is filled too, but for the gap between them: the walls there are thinner than
+# a mesh can tell apart.
+LIPS_BOX = np.array([[-0.046, -0.076, 0.05], [0.046, -0.021, 0.2]])
+LIPS_GAP = (-0.0473, 0.0075)
+LIP_SKIN_M = 0.0015
 
 
 class BodySolid:
@@ -40,6 +45,10 @@ class BodySolid:
         self.skin_faces = makehuman.body.faces
         self.eye_faces = eyes.mesh.faces + len(skin)
         self._eye = skin[EYEBALLS[0]].mean(0)
+        ball = self.vertices[np.unique(self.eye_faces)]
+        left = ball[ball[:, 0] > 0]
+        self._eye_radius = float(np.linalg.norm(left - self._eye, axis=1).mean())
+        self._caster = Caster(skin, self.skin_faces)
 
     @property
     def faces(self) -> Int[np.ndarray, "f 3"]:
@@ -62,8 +71,24 @@ class BodySolid:
                 np.abs(points[:, 1] - THROAT_Y[0]) - THROAT_Y[1],
             ]
         )
-        surfaces = [mesh_distance(points, self.vertices, faces) for faces in (self.skin_faces, self.eye_faces)]
-        return np.minimum.reduce([*surfaces, socket, throat])
+        skin = mesh_distance(points, self.vertices, self.skin_faces)
+        # A round eye instead of the asset's few facets.
+        eye = np.linalg.norm(mirrored - self._eye, axis=1) - self._eye_radius
+        return np.minimum.reduce([skin, eye, socket, throat, self._behind_lips(points)])
+
+    def _behind_lips(self, points: np.ndarray) -> np.ndarray:
+        """Distance to the filling behind the skin around the mouth, as seen from the front."""
+        low, high = LIPS_BOX
+        beside = np.maximum(low - points, points - high).max(1)
+        outside_gap = LIPS_GAP[1] - np.abs(points[:, 1] - LIPS_GAP[0])
+        distance = np.full(len(points), 1.0)
+        near = np.flatnonzero(beside < 0.004)
+        start = points[near].copy()
+        start[:, 2] = 1.0
+        _, _, depth = self._caster.first_hit(start, np.broadcast_to([0.0, 0.0, -1.0], start.shape))
+        behind = points[near, 2] - (1.0 - depth) + LIP_SKIN_M
+        distance[near] = np.maximum.reduce([behind, beside[near], outside_gap[near]])
+        return distance
 
 
 def mesh_distance(

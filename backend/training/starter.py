@@ -46,7 +46,7 @@ class TrainingConfig:
     learning_rate: float = 2.5e-3
     warmup_steps: int = 50
     decay_from: float = 0.5
-    checkpoint_s: float = 120.0
+    checkpoint_s: float = 60.0
     seed: int = 0
 
 
@@ -195,3 +195,31 @@ class Trainer:
         self.average, self.step = state["average"], state["step"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.random.set_state(state["random"])
+
+
+@torch.no_grad()
+def measure(
+    generator: StarterGenerator, heads: Sequence[TrainingHead], canonical: CanonicalSet
+) -> dict[str, float]:
+    """How well described heads are told: colour PSNR over visible points in dB, outer surface error in mm.
+
+    Args:
+        generator: In evaluation mode.
+        heads: Not trained on.
+        canonical: Lattices of hair and tops.
+    """
+    hair, tops = torch.from_numpy(canonical.hair), torch.from_numpy(canonical.tops)
+    squared, distance = [], []
+    for head in heads:
+        points = torch.from_numpy(head.points)[None]
+        target = outer_distance([head.dressing], hair, tops, points)
+        outer, color = generator.decode(generator.planes(generator.map(torch.from_numpy(head.z)[None])), points)
+        visible = target[0] > -HIDDEN_M
+        visible[head.skin_points :] = True
+        truth = torch.from_numpy(head.colors).float() / 255
+        squared.append(float((color[0] - truth)[visible].square().mean()))
+        distance.append(float((outer.clamp(-0.02, 0.02) - target).abs().mean()))
+    return {
+        "psnr_db": round(float(-10 * np.log10(np.mean(squared))), 2),
+        "outer_mm": round(1000 * float(np.mean(distance)), 3),
+    }
