@@ -191,7 +191,7 @@ def _draw_text(layout: bpy.types.UILayout, context: bpy.types.Context, text: str
 
 def duration_text(seconds: float) -> str:
     """A duration as a person says it."""
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    return f"{max(seconds, 1):.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 CLASSES = (PROTOME_PT_create, PROTOME_PT_head)

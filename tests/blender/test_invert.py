@@ -241,6 +241,17 @@ def test_a_hidden_active_collection_does_not_hide_the_head(addon, photo, hidden_
     assert bpy.context.object.visible_get() and not collection.objects
 
 
+def test_a_local_view_takes_the_head_in(addon, photo):
+    window = bpy.context.window_manager.windows[0]
+    area = next(area for area in window.screen.areas if area.type == "VIEW_3D")
+    bpy.ops.mesh.primitive_cube_add()
+    with bpy.context.temp_override(window=window, area=area, region=area.regions[-1]):
+        assert bpy.ops.view3d.localview() == {"FINISHED"}
+    bpy.ops.protome.invert(filepath=photo())
+    head = bpy.context.object.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    assert head.visible_in_viewport_get(area.spaces.active)
+
+
 def test_the_active_collection_gets_the_head(addon, photo):
     collection = bpy.data.collections.new("cast")
     bpy.context.scene.collection.children.link(collection)
