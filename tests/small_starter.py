@@ -90,7 +90,7 @@ def small_generator(seed=0, *, bald=True, distance=egg_distance):
     generator = StarterGenerator(
         StarterConfig(
             z_dim=5, w_dim=12, mapping_layers=2, plane_resolution=16, plane_channels=4, channels=(8, 8, 8),
-            palette=3, decoder_hidden=16,
+            parts=3, decoder_hidden=16,
         ),
         body=lattice([-SIDE / 2] * 3, [SIDE / 2] * 3, (48,) * 3, distance),
         face=lattice(low, high, (49, 49, 37), distance),
@@ -98,8 +98,8 @@ def small_generator(seed=0, *, bald=True, distance=egg_distance):
     )  # fmt: skip
     if bald:
         with torch.no_grad():
-            generator.decoder.net[2].bias[0] = 5.0
-            generator.decoder.net[2].weight[0] *= 0.1
+            generator.decoder.last.bias[0] = 5.0
+            generator.decoder.last.weight[0] *= 0.1
     return generator.eval()
 
 

@@ -108,12 +108,28 @@ def test_hair_can_only_add_to_the_body(hairy):
     assert (hairy.field(ws_of(hairy)).signed_distance(points) <= hairy.body_distance(points)).all()
 
 
-def test_the_outer_distance_is_in_units_of_the_decoder(hairy):
+def test_the_outer_distance_is_in_units_of_the_decoder():
+    plain = small_generator()
     with torch.no_grad():
-        hairy.decoder.net[2].weight[0] = 0
-        hairy.decoder.net[2].bias[0] = 2.0
-    outer, _ = hairy.decode(hairy.planes(ws_of(hairy)), space()[None])
+        plain.decoder.last.weight[0] = 0
+        plain.decoder.last.bias[0] = 2.0
+    outer, _ = plain.decode(plain.planes(ws_of(plain)), space()[None])
     torch.testing.assert_close(outer, torch.full_like(outer, 2 * OUTER_SCALE_M))
+
+
+def test_colors_are_mixed_from_the_heads_palette():
+    """Without shade and rest, every colour lies between those of the parts."""
+    plain = small_generator()
+    with torch.no_grad():
+        plain.decoder.last.weight[-4:] = 0
+        plain.decoder.last.bias[-4:] = 0
+        heads = plain.planes(ws_of(plain))
+        _, color = plain.decode(heads, space()[None])
+    low, high = heads.palette[0].amin(0), heads.palette[0].amax(0)
+    assert (color[0] >= low - 1e-6).all() and (color[0] <= high + 1e-6).all()
+    alike = torch.full_like(heads.palette, 0.3)
+    _, color = plain.decode(type(heads)(heads.planes, alike), space()[None])
+    torch.testing.assert_close(color, torch.full_like(color, 0.3))
 
 
 def test_colors_are_in_range(hairy):

@@ -73,44 +73,27 @@ def test_what_hardly_moves_stays_still(starter, codes, surface):
         assert ((length == 0) | (length > 0.99 * STILL_M)).all()
 
 
-def test_hair_that_grows_by_a_known_amount_takes_its_vertices_along(codes, surface):
-    """A decoder whose distance is a known linear function of w: growth by 3 mm is 3 mm along the normal."""
-    starter = small_starter()
-    generator = starter.generator
-    with torch.no_grad():
-        generator.mean_planes.zero_()
-        for parameter in generator.synthesis.parameters():
-            parameter.zero_()
-        first, last = generator.decoder.net[0], generator.decoder.net[2]
-        for layer in (first, last):
-            layer.weight.zero_()
-            layer.bias.zero_()
-        last.bias[0] = -2.0  # Outer surface everywhere 2 cm above: the bare body is deep inside.
-    still = np.zeros(len(EXPRESSIONS))
-    palette_move = Direction(Slider("Hair", "Person", -1, 1), np.full(12, 0.5), np.zeros(SHAPES), still)
-    bald = replace(starter, directions=[palette_move])
-    assert not targets_of(bald, codes, surface)["Hair"].any()
-    with torch.no_grad():  # Through the palette, w reaches the decoder.
-        generator.palette.weight.fill_(1.0)
-        first.weight[:, -3:] = 1.0
-        last.weight[0] = -0.01
-    offsets = targets_of(bald, codes, surface)["Hair"]
-    along = (offsets * surface.normals).sum(1)
-    np.testing.assert_allclose(offsets, along[:, None] * surface.normals, atol=1e-7)
-    ws = torch.from_numpy(codes.ws).float()[None]
-    points = torch.from_numpy(surface.vertices)
-    grown = generator.field(ws).signed_distance(points) - generator.field(ws + 0.5).signed_distance(points)
-    assert (grown > STILL_M).all()
-    np.testing.assert_allclose(along, grown.numpy().clip(-MOST_M, MOST_M), atol=1e-6)
+def test_hair_takes_its_vertices_along_their_normals_by_as_much_as_its_surface_moves(codes, surface):
+    starter = small_starter(bald=False)
+    found = targets_of(starter, codes, surface)["Hair colour"]
+    along = (found * surface.normals).sum(1)
+    np.testing.assert_allclose(found, along[:, None] * surface.normals, atol=1e-7)
+    ws, points = torch.from_numpy(codes.ws).float()[None], torch.from_numpy(surface.vertices)
+    move = torch.from_numpy(starter.directions[3].w).float()
+    fields = starter.generator.field(ws), starter.generator.field(ws + move)
+    truth = (fields[0].signed_distance(points) - fields[1].signed_distance(points)).clamp(-MOST_M, MOST_M)
+    np.testing.assert_allclose(along, truth.numpy(), atol=STILL_M + 1e-6)
+    assert (np.abs(along) > 0.0005).any()
+
+
+def test_a_bald_head_has_no_hair_to_move(starter, codes, surface):
+    assert not targets_of(starter, codes, surface)["Hair colour"].any()
 
 
 def test_a_step_too_long_to_be_linear_is_cut(codes, surface):
-    starter = small_starter()
+    starter = small_starter(bald=False)
     with torch.no_grad():
-        starter.generator.palette.weight.mul_(1000)
-        starter.generator.decoder.net[2].weight[0] *= 1000
-    for offsets in targets_of(starter, codes, surface).values():
-        assert np.linalg.norm(offsets, axis=1).max() < 0.05
+        starter.generator.decoder.last.weight[0] *= 1000
     hair = targets_of(starter, codes, surface)["Hair colour"]
     assert np.linalg.norm(hair, axis=1).max() <= MOST_M * 1.0001
 

@@ -44,9 +44,8 @@ def test_the_same_codes_give_nearly_the_same_head(starter, loaded):
     z = starter.candidates[:1]
     before, after = starter.generator.field(starter.generator.map(z)), loaded.generator.field(loaded.generator.map(z))
     torch.testing.assert_close(after.color(points), before.color(points), rtol=0, atol=0.01)
-    near = before.signed_distance(points).abs() < 0.015
-    difference = (after.signed_distance(points) - before.signed_distance(points))[near]
-    assert difference.abs().max() < 0.0005
+    distances = [field.signed_distance(points).clamp(-0.02, 0.02) for field in (before, after)]
+    torch.testing.assert_close(distances[1], distances[0], rtol=0, atol=0.0005)
 
 
 def test_distances_are_right_to_half_a_step_within_their_range(starter, loaded):
@@ -100,8 +99,8 @@ def test_a_damaged_file_is_a_model_error(file, tmp_path):
     "change",
     [
         lambda tensors, metadata: tensors.pop("body"),
-        lambda tensors, metadata: tensors.pop("network.decoder.net.0.bias"),
-        lambda tensors, metadata: tensors.update({"network.decoder.net.0.bias": torch.zeros(3)}),
+        lambda tensors, metadata: tensors.pop("network.decoder.first.bias"),
+        lambda tensors, metadata: tensors.update({"network.decoder.first.bias": torch.zeros(3)}),
         lambda tensors, metadata: tensors.pop("template.shape.scale"),
         lambda tensors, metadata: metadata.pop("licence"),
         lambda tensors, metadata: metadata.update(config="{"),
