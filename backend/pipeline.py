@@ -32,7 +32,6 @@ from backend.progress import Report
 from backend.recolor import recolor
 from backend.starter import Starter, load_starter
 from backend.surface import extract_surface
-from backend.template import Deformation
 from backend.texture import bake_texture
 from backend.timing import StageClock
 from backend.unwrap import unwrap_uv

@@ -83,7 +83,7 @@ def load_starter(path: Path) -> Starter:
         return _assemble(tensors, metadata)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(
-            f"{path} is not a starter model of this version ({error}). Install Protome again.", code="model_damaged"
+            f"{path} is not a starter model of this version. Install Protome again.", code="model_damaged"
         ) from error
 
 

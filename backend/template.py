@@ -93,7 +93,8 @@ class Template:
         """Which triangles ``(n, f)`` touch each vertex."""
         rows = self.faces.ravel()
         columns = np.repeat(np.arange(len(self.faces)), 3)
-        return sp.csr_matrix((np.ones(len(rows), np.int8), (rows, columns)), shape=(len(self.vertices), len(self.faces)))
+        shape = (len(self.vertices), len(self.faces))
+        return sp.csr_matrix((np.ones(len(rows), np.int8), (rows, columns)), shape=shape)
 
     def closest(
         self, points: Float[np.ndarray, "p 3"]
@@ -101,7 +102,8 @@ class Template:
         """Nearest triangle among those around the nearest vertices, barycentric weights there, and the distance."""
         _, near = self._tree.query(points, k=CANDIDATE_VERTICES)
         rows = np.repeat(np.arange(len(points)), CANDIDATE_VERTICES)
-        chosen = sp.csr_matrix((np.ones(len(rows), np.int8), (rows, near.ravel())), shape=(len(points), self._fans.shape[0]))
+        shape = (len(points), len(self.vertices))
+        chosen = sp.csr_matrix((np.ones(len(rows), np.int8), (rows, near.ravel())), shape=shape)
         pairs = chosen @ self._fans
         point = np.repeat(np.arange(len(points)), np.diff(pairs.indptr))
         corners = self.vertices[self.faces[pairs.indices]]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The starter generator: tri-planes over a canonical head whose bare skin is known in closed form.
 
-The planes hold colour and the *outer* surface: hair and clothes. The body's signed distance is a stored lattice, so that
-no refinement can dent a face; the head is the union of both. World and canonical units are metres.
+The planes hold colour and the *outer* surface: hair and clothes. The body's signed distance is a stored lattice, so
+that no refinement can dent a face; the head is the union of both. World and canonical units are metres.
 """
 
 from dataclasses import asdict, dataclass

@@ -5,8 +5,8 @@ The generator's weights never change, so that sliders keep their meaning. The sy
 where a tilted or smiling head mirrors onto itself; the parametric head is the depth guide.
 
 Source:
-    SPI (Yin et al., CVPR 2023) for the symmetry prior and the empty space outside the matte; METHODS section 1.1 (c) for
-    the plane offset in place of tuned weights.
+    SPI (Yin et al., CVPR 2023) for the symmetry prior and the empty space outside the matte; METHODS section 1.1 (c)
+    for the plane offset in place of tuned weights.
 """
 
 from collections.abc import Callable
@@ -189,7 +189,8 @@ def _refine_offset(
         loss = color_part + SILHOUETTE_WEIGHT * silhouette + BARE_FACE_WEIGHT * bare + SYMMETRY_WEIGHT * symmetry
         kept = _keep_loss(generator, moved, view.guide, guide_colors, random)
         geometry = geometry_loss(outer, prior, tolerance=GEOMETRY_TOLERANCE_M)
-        loss = loss + KEEP_WEIGHT * kept + GEOMETRY_WEIGHT * geometry + OFFSET_TV_WEIGHT * total_variation(coarse) + OFFSET_SIZE_WEIGHT * coarse.square().mean()
+        loss = loss + KEEP_WEIGHT * kept + GEOMETRY_WEIGHT * geometry
+        loss = loss + OFFSET_TV_WEIGHT * total_variation(coarse) + OFFSET_SIZE_WEIGHT * coarse.square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -109,7 +109,7 @@ def photo_rays(
     pixels = small.reshape(5, -1).T[torch.from_numpy(wanted)].to(device)
     weight = (pixels[:, 4] > 0.99).float()
     row = torch.from_numpy((wanted // size_px + 0.5) / size_px).float().to(device)
-    outline = weight * torch.lerp(torch.ones_like(row), torch.full_like(row, BELOW_CHIN), ((row - chin) / 0.05).clamp(0, 1))
+    outline = weight * (1 - (1 - BELOW_CHIN) * ((row - chin) / 0.05).clamp(0, 1))
     target = Target((pixels[:, :3] + 1) / 2, pixels[:, 3], weight, outline)
     return PhotoRays(
         canonical.reshape(*shape, 3).to(device),

@@ -142,7 +142,7 @@ def _read_modes(points: np.ndarray, faces: np.ndarray, ict: IctHead) -> np.ndarr
     read = np.einsum("mnki,nk->mni", ict.identity[:, near], weight)
     smooth = _laplacian(faces, len(points))
     solve = factorized((0.3 * smooth + sp.diags(trust) + 1e-4 * sp.identity(len(points))).tocsc())
-    columns = solve((trust[:, None] * np.moveaxis(read, 1, 0).reshape(len(points), -1)))
+    columns = solve(trust[:, None] * np.moveaxis(read, 1, 0).reshape(len(points), -1))
     return np.moveaxis(columns.reshape(len(points), len(read), 3), 0, 1)
 
 

@@ -10,7 +10,7 @@ from skimage.measure import marching_cubes
 from backend.camera import Camera, look_at_camera
 from backend.template import Deformation, Template
 from backend.training.appearance import Appearance
-from backend.training.canonical import HAIR_STYLES, TOPS, CanonicalSet, sample_lattice
+from backend.training.canonical import HAIR_STYLES, TOPS, CanonicalSet
 from backend.training.dataset import BALD, Dressing, hair_distance
 from backend.training.eyes import eye_color
 from backend.training.hair import hair_color

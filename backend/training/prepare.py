@@ -87,12 +87,12 @@ def prepare(
     canonical = build_canonical_set(heads.makehuman, solid, parted, rng)
     log("hair, tops and points of canonical space")
     half = np.full(3, SIDE / 2)
-    face_shape = tuple(int(round(extent / FACE_SPACING_M)) + 1 for extent in FACE_HIGH - FACE_LOW)
+    x, y, z = (round(extent / FACE_SPACING_M) + 1 for extent in FACE_HIGH - FACE_LOW)
     prepared = Prepared(
         template=template,
         anchors=anchors,
         body_lattice=to_bytes(distance_lattice(solid, -half, half, (BODY_NODES,) * 3)),
-        face_lattice=to_bytes(distance_lattice(solid, FACE_LOW, FACE_HIGH, face_shape)),
+        face_lattice=to_bytes(distance_lattice(solid, FACE_LOW, FACE_HIGH, (x, y, z))),
         canonical=canonical,
         closed_base=closed,
         parted_base=parted,

@@ -116,7 +116,7 @@ def distance_lattice(
     solid: BodySolid, low: Float[np.ndarray, "3"], high: Float[np.ndarray, "3"], shape: tuple[int, int, int]
 ) -> Float[np.ndarray, "x y z"]:
     """A solid's signed distance on a lattice: exact near the surface, interpolated from a coarser one elsewhere."""
-    coarse_shape = tuple((n + 3) // 4 for n in shape)
+    coarse_shape = (shape[0] + 3) // 4, (shape[1] + 3) // 4, (shape[2] + 3) // 4
     coarse = solid.distance(lattice_points(low, high, coarse_shape).reshape(-1, 3)).reshape(coarse_shape)
     spacing = max((high - low) / (np.array(coarse_shape) - 1))
     index = np.meshgrid(*(np.linspace(0, c - 1, n) for c, n in zip(coarse_shape, shape, strict=True)), indexing="ij")

@@ -72,7 +72,7 @@ def canonical_base(heads: HeadShapes, samples: list[Float[np.ndarray, "19158 3"]
 
 def template_mesh(solid: BodySolid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A symmetric triangle mesh of a solid, finer on the face; vertices, faces and each vertex's mirror image."""
-    nodes = int(round(SIDE / MESH_SPACING_M)) | 1
+    nodes = round(SIDE / MESH_SPACING_M) | 1
     high = np.full(3, SIDE / 2)
     low = np.array([-OVERLAP_M, *-high[1:]])
     shape = (nodes // 2 + 1, nodes, nodes)
