@@ -101,9 +101,7 @@ def _assemble(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Starter:
     )
     plain = {name: tensors[f"template.{name}"].numpy() for name in PLAIN_ARRAYS}
     wide = {name: value.astype(np.float64 if value.dtype.kind == "f" else np.int64) for name, value in plain.items()}
-    bases = {
-        name: _from_bytes(tensors[f"template.{name}"], tensors[f"template.{name}.scale"]) for name in BYTE_ARRAYS
-    }
+    bases = {name: _from_bytes(tensors[f"template.{name}"], tensors[f"template.{name}.scale"]) for name in BYTE_ARRAYS}
     template = Template(**wide, **bases, expression_names=tuple(json.loads(metadata["expression_names"])))
     parts = [tensors[f"directions.{part}"].numpy().astype(np.float64) for part in ("w", "shape", "expression")]
     directions = [

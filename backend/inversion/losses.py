@@ -54,9 +54,7 @@ def bare_face_loss(
     return (functional.relu(clearance - outer) * on_face).sum() / on_face.sum().clamp(min=1) / clearance
 
 
-def geometry_loss(
-    outer: Float[Tensor, "n s"], prior: Float[Tensor, "n s"], *, tolerance: float
-) -> Float[Tensor, ""]:
+def geometry_loss(outer: Float[Tensor, "n s"], prior: Float[Tensor, "n s"], *, tolerance: float) -> Float[Tensor, ""]:
     """Squared departure of the outer surface from the generator's own, in tolerances.
 
     Args:

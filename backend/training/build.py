@@ -150,9 +150,7 @@ def _training_heads(shapes: HeadShapes, canonical: CanonicalSet, preset: Preset,
     return heads
 
 
-def _population(
-    shapes: HeadShapes, prepared: Prepared, template: Template, heads: list[TrainingHead]
-) -> Population:
+def _population(shapes: HeadShapes, prepared: Prepared, template: Template, heads: list[TrainingHead]) -> Population:
     """The first training heads again, with the identities behind them and their shape codes."""
     basis = template.shape.reshape(len(template.shape), -1)
     identities, codes = [], []

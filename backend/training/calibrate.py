@@ -71,9 +71,7 @@ def _one_portrait(
     return canonical_places(scene, camera, faces[0].landmarks / PORTRAIT_PX)
 
 
-def canonical_places(
-    scene: PortraitScene, camera: Camera, image: Float[np.ndarray, "n 2"]
-) -> Float[np.ndarray, "n 3"]:
+def canonical_places(scene: PortraitScene, camera: Camera, image: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
     """Canonical positions of what is seen at places in the image (image widths); NaN where nothing is."""
     origin, _ = rays(camera, 1)
     pixels = np.concatenate([image, np.ones((len(image), 1))], axis=1)

@@ -62,9 +62,7 @@ class PortraitStudio:
         self._uv = uv.astype(np.float32)
         self._textures = makehuman.folder / "mpfb2" / "textures"
 
-    def scene(
-        self, base_dm: Float[np.ndarray, "19158 3"], appearance: Appearance, dressing: Dressing
-    ) -> PortraitScene:
+    def scene(self, base_dm: Float[np.ndarray, "19158 3"], appearance: Appearance, dressing: Dressing) -> PortraitScene:
         """A person: MakeHuman's skin and eyes with their shape, hair and top carried along by the template."""
         skin = np.concatenate([to_canonical(base_dm), to_canonical(fit_proxy(self.makehuman.eyes, base_dm))])
         offsets = _offsets_of(self.template, self.solid, skin)

@@ -115,9 +115,7 @@ def _expression_directions(template: Template, w_dim: int) -> list[Direction]:
     return directions
 
 
-def _person_directions(
-    template: Template, generator: StarterGenerator, population: Population
-) -> list[Direction]:
+def _person_directions(template: Template, generator: StarterGenerator, population: Population) -> list[Direction]:
     z = np.stack([head.z for head in population.heads])
     traits = np.array([[one.age, one.gender, one.weight] for one in population.identities])
     z_slopes, shape_slopes = _slopes(traits, z), _slopes(traits, population.shape)

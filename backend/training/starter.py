@@ -198,9 +198,7 @@ class Trainer:
 
 
 @torch.no_grad()
-def measure(
-    generator: StarterGenerator, heads: Sequence[TrainingHead], canonical: CanonicalSet
-) -> dict[str, float]:
+def measure(generator: StarterGenerator, heads: Sequence[TrainingHead], canonical: CanonicalSet) -> dict[str, float]:
     """How well described heads are told: colour PSNR over visible points in dB, outer surface error in mm.
 
     Args:
