@@ -50,6 +50,7 @@ def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         save_file(tensors, partial, metadata | {"sha256": content_hash(tensors)})
+        partial.chmod(0o644)  # The library writes files that only their owner may read.
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
