@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from backend.alignment import align_portrait
 from backend.camera import Camera
@@ -143,15 +143,16 @@ def _finish(
     with clock.stage("unwrap"):
         surface = unwrap_uv(surface)
         binding = starter.template.binding(surface.vertices.astype(np.float64))
-        mesh = _deformed(surface, starter, codes, binding)
-        photo_vertices = _deformed(surface, starter, seen, binding).vertices
+        vertices, photo_vertices = (_placed(surface, starter, one, binding) for one in (codes, seen))
+        normals = _seamless_normals(vertices, surface)
+        mesh = Mesh(vertices, surface.faces, normals, surface.uv, surface.vertices)
     with clock.stage("texture"):
         config = TextureConfig(size_px=settings.texture_px)
         texture = bake_texture(mesh, photo_vertices, seen_field, photos=[kept.view()], config=config)
         if not np.array_equal(codes.ws, seen.ws):
             texture = recolor(texture, mesh, before=seen_field, after=field)
     with clock.stage("sliders"):
-        targets = morph_targets(starter, codes, surface, normals=mesh.normals, binding=binding)
+        targets = morph_targets(starter, codes, surface, normals=normals, binding=binding)
     with clock.stage("likeness"):
         scores = likeness(mesh, texture, kept.camera, kept.pixels())
     return _Finished(mesh, texture, targets, scores)
@@ -190,12 +191,17 @@ def _field(starter: Starter, codes: Codes) -> StarterField:
         return starter.generator.field(ws, offset)
 
 
-def _deformed(surface: Mesh, starter: Starter, codes: Codes, binding: sp.csr_matrix) -> Mesh:
-    """A canonical mesh as the codes shape it, in the world."""
+def _placed(surface: Mesh, starter: Starter, codes: Codes, binding: sp.csr_matrix) -> Float[np.ndarray, "v 3"]:
+    """The vertices of a canonical mesh as the codes shape it, in the world."""
     offsets = starter.template.offsets(codes.shape, codes.expression)
-    vertices = (surface.vertices + binding @ offsets).astype(np.float32)
-    normals = vertex_normals(vertices, surface.faces)
-    return Mesh(vertices, surface.faces, normals, surface.uv, surface.vertices)
+    return (surface.vertices + binding @ offsets).astype(np.float32)
+
+
+def _seamless_normals(vertices: Float[np.ndarray, "v 3"], surface: Mesh) -> Float[np.ndarray, "v 3"]:
+    """Vertex normals, the same for all copies that UV seams make of a canonical vertex."""
+    _, first, place = np.unique(surface.vertices, axis=0, return_index=True, return_inverse=True)
+    place = place.reshape(-1)
+    return vertex_normals(vertices[first], place[surface.faces])[place]
 
 
 def _to_arrays(codes: Codes, seen: Codes, kept: KeptPortrait) -> dict[str, np.ndarray]:
