@@ -26,7 +26,7 @@ from backend.mask import segment_head
 from backend.mesh import Mesh, mesh_quality, vertex_normals
 from backend.morph import morph_targets
 from backend.photo import read_photo
-from backend.portrait_record import KeptPortrait, keep_portrait
+from backend.portrait_record import MASK_PX, KeptPortrait, keep_portrait
 from backend.pose import initial_focal, principal_point
 from backend.progress import Report
 from backend.recolor import recolor
@@ -221,6 +221,13 @@ def _from_record(record: HeadRecord, starter: Starter) -> tuple[Codes, Codes, Ke
             code="other_model",
         )
     arrays, offset = record.codes, record.codes.get("plane_offset")
+    for name, shape in _shapes(starter).items():
+        if name in arrays and arrays[name].shape != shape:
+            raise RecordError(
+                f"The head's record was made with another version of the model: its {name} has another size. Create "
+                "the head again from its photo.",
+                code="record_damaged",
+            )
     try:
         codes = Codes(arrays["ws"], arrays["shape"], arrays["expression"], offset)
         seen = Codes(arrays["photo_ws"], arrays["photo_shape"], arrays["photo_expression"], offset)
@@ -230,6 +237,19 @@ def _from_record(record: HeadRecord, starter: Starter) -> tuple[Codes, Codes, Ke
         raise RecordError(
             f"The head's record lacks {error}. Create the head again from its photo.", code="record_damaged"
         ) from error
+
+
+def _shapes(starter: Starter) -> dict[str, tuple[int, ...]]:
+    """Of the arrays in a record."""
+    config, template = starter.generator.config, starter.template
+    codes: dict[str, tuple[int, ...]] = {
+        "ws": (starter.generator.num_ws, config.w_dim),
+        "shape": (len(template.shape),),
+        "expression": (len(template.expression),),
+    }
+    of_photo = {f"photo_{name}": shape for name, shape in codes.items()}
+    planes = (3, config.plane_channels, config.plane_resolution, config.plane_resolution)
+    return {**codes, **of_photo, "photo_mask": (MASK_PX, MASK_PX), "plane_offset": planes}
 
 
 def _to_lists(camera: Camera) -> dict[str, list[list[float]]]:

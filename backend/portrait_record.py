@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from backend.alignment import Portrait
 from backend.camera import Camera
+from backend.errors import RecordError
 from backend.photo import Photo
 from backend.reprojection import PhotoView
 from backend.resample import sample_square
@@ -41,9 +42,19 @@ class KeptPortrait:
         return PhotoView(pixels, np.eye(3), pixels.shape[0], self.camera, self.mask.astype(np.float64) / 255)
 
     def pixels(self) -> UInt8[np.ndarray, "s s 3"]:
-        """The crop, sRGB."""
-        with Image.open(io.BytesIO(self.jpeg)) as image:
-            return np.asarray(image.convert("RGB"))
+        """The crop, sRGB.
+
+        Raises:
+            RecordError: The file is damaged.
+        """
+        try:
+            with Image.open(io.BytesIO(self.jpeg)) as image:
+                return np.asarray(image.convert("RGB"))
+        except OSError as error:
+            raise RecordError(
+                "The portrait in the head's record is damaged. Create the head again from its photo.",
+                code="record_damaged",
+            ) from error
 
 
 def keep_portrait(photo: Photo, portrait: Portrait, mask: Float[Tensor, "1 1 s s"], camera: Camera) -> KeptPortrait:

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole line on a starter model made here: an egg for a head, with the astronaut's landmarks on its front."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from backend import face_mesh_points as points
+from backend import likeness, pipeline
+from backend.config import Settings
+from backend.errors import Cancelled, ModelError, RecordError, SettingsError
+from backend.inversion import invert
+from backend.inversion.refine import RefineConfig
+from backend.mesh import weld
+from backend.pipeline import reconstruct, resynthesize
+from backend.record import record_from_json, record_to_json
+from backend.starter import save_starter
+from tests.portraits import astronaut_face, needs_photo_models
+from tests.small_starter import AXES, small_starter
+
+DRAFT = Settings(quality="draft", device="cpu", faces=3000, texture_px=256)
+
+
+def silent(progress):
+    pass
+
+
+def landmarks_on_the_egg():
+    """The astronaut's landmarks with her eyes 63 mm apart, laid on the egg's front."""
+    places = astronaut_face().landmarks.copy()
+    eyes = places[[points.RIGHT_EYE_OUTER, points.LEFT_EYE_OUTER]]
+    places = (places - eyes.mean(0)) * 0.09 / np.linalg.norm(eyes[1] - eyes[0])
+    x, y = places[:, 0], 0.02 - places[:, 1]
+    depth = AXES[2] * np.sqrt(np.maximum(0.05, 1 - (x / AXES[0]) ** 2 - (y / AXES[1]) ** 2))
+    return np.column_stack([x, y, depth])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "small.safetensors"
+    save_starter(path, small_starter(landmarks_on_the_egg()), distance_scale=0.02 / 127)
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed(request, tmp_path_factory):
+    """The small model stands where the starter model is looked for; the slow stages do little."""
+    path = request.getfixturevalue("model") if astronaut_can_be_read() else tmp_path_factory.mktemp("none") / "none"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "starter_path", lambda: path)
+        patch.setitem(invert.REFINEMENT, "balanced", RefineConfig(code_steps=3, offset_steps=3))
+        patch.setattr(likeness, "TURNS_DEG", (0,))
+        yield
+
+
+def astronaut_can_be_read():
+    return not needs_photo_models.args[0]
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photo") / "astronaut.png"
+    Image.fromarray(skimage.data.astronaut()).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def told():
+    return []
+
+
+@pytest.fixture(scope="module")
+def head(photo, told):
+    return reconstruct(photo, replace(DRAFT, quality="balanced", seed=3), told.append)
+
+
+def mesh_is_sound(mesh, texture):
+    assert np.isfinite(mesh.vertices).all() and np.isfinite(mesh.normals).all()
+    np.testing.assert_allclose(np.linalg.norm(mesh.normals, axis=1), 1, atol=1e-4)
+    assert mesh.uv.min() >= 0 and mesh.uv.max() <= 1
+    assert texture.shape == (256, 256, 3)
+
+
+@needs_photo_models
+def test_a_photo_becomes_a_head(head):
+    mesh_is_sound(head.mesh, head.texture)
+    report = head.report
+    assert report["mesh"]["watertight"] and report["mesh"]["manifold"] and report["mesh"]["faces"] <= 3000
+    assert len(report["faces"]) == 1 and report["faces"][0]["score"] > 0.5
+    assert report["model"]["id"] == "small-1" and report["seed"] == 3
+    assert {"identity_0", "landmark_mm", "color", "silhouette"} <= set(report["scores"])
+    assert np.ptp(head.mesh.vertices, axis=0) == pytest.approx(2 * AXES, abs=0.05)
+    assert head.metres_per_unit == 1.0
+
+
+@needs_photo_models
+def test_its_stages_are_timed_and_the_progress_never_falls(head, told):
+    fractions = [progress.fraction for progress in told]
+    assert fractions == sorted(fractions) and fractions[0] >= 0 and fractions[-1] <= 1
+    assert list(head.report["timings_s"]) == list(pipeline.EXPECTED_S)
+    assert list(dict.fromkeys(progress.stage for progress in told)) == list(pipeline.EXPECTED_S)
+
+
+@needs_photo_models
+def test_every_slider_has_a_morph_target(head):
+    names = [target.slider.name for target in head.morph_targets]
+    assert names == ["Jaw width", "Mouth open", "Smile", "Hair colour"]
+    assert [slider.name for slider in head.record.sliders] == names
+    assert all(target.offsets.shape == head.mesh.vertices.shape for target in head.morph_targets)
+    assert np.abs(head.morph_targets[0].offsets).max() > 0.0005
+
+
+@needs_photo_models
+def test_copies_at_uv_seams_have_the_same_normal_and_move_together(head):
+    _, first, place = np.unique(head.mesh.canonical, axis=0, return_index=True, return_inverse=True)
+    place = place.reshape(-1)
+    assert len(first) < len(place)
+    for values in (head.mesh.normals, head.mesh.vertices, *(target.offsets for target in head.morph_targets)):
+        np.testing.assert_array_equal(values, values[first][place])
+
+
+@needs_photo_models
+def test_the_record_survives_being_written(head):
+    back = record_from_json(record_to_json(head.record))
+    assert back.portrait_jpeg == head.record.portrait_jpeg
+    assert set(back.codes) == set(head.record.codes)
+
+
+@pytest.fixture(scope="module")
+def base(head):
+    """The head made anew from its record, no slider moved."""
+    return resynthesize(record_from_json(record_to_json(head.record)), {}, DRAFT, silent)
+
+
+@pytest.fixture(scope="module")
+def moved(head):
+    return resynthesize(head.record, {"Jaw width": 0.8, "Mouth open": 0.5}, DRAFT, silent)
+
+
+@needs_photo_models
+def test_resynthesized_without_sliders_the_geometry_is_the_same(head, base):
+    before, after = (weld(one.mesh)[0] for one in (head, base))
+    assert len(base.mesh.faces) == pytest.approx(len(head.mesh.faces), rel=0.02)
+    # The record keeps the plane offset in half precision.
+    assert np.abs(before.min(0) - after.min(0)).max() < 0.001 and np.abs(before.max(0) - after.max(0)).max() < 0.001
+    assert base.record.slider_values == {}
+
+
+@needs_photo_models
+def test_a_shape_slider_moves_the_mesh_as_its_morph_target_says(head, base, moved):
+    """The canonical mesh does not depend on shape, so that vertices match one by one."""
+    np.testing.assert_array_equal(moved.mesh.faces, base.mesh.faces)
+    offsets = 0.8 * base.morph_targets[0].offsets + 0.5 * base.morph_targets[1].offsets
+    np.testing.assert_allclose(moved.mesh.vertices, base.mesh.vertices + offsets, atol=5e-5)
+    assert moved.record.slider_values == {"Jaw width": 0.8, "Mouth open": 0.5}
+    np.testing.assert_array_equal(moved.record.codes["photo_shape"], head.record.codes["photo_shape"])
+
+
+@needs_photo_models
+def test_sliders_go_on_from_where_they_were_and_appearance_recolors_the_texture(head, base, moved):
+    back = resynthesize(moved.record, {"Jaw width": -0.8, "Mouth open": -0.5, "Hair colour": 2.0}, DRAFT, silent)
+    assert back.record.slider_values == {"Jaw width": 0.0, "Mouth open": 0.0, "Hair colour": 2.0}
+    np.testing.assert_allclose(back.record.codes["shape"], head.record.codes["shape"], atol=1e-9)
+    np.testing.assert_array_equal(back.record.codes["photo_ws"], head.record.codes["photo_ws"])
+    assert np.abs(back.texture.astype(int) - base.texture.astype(int)).mean() > 0.5
+
+
+@needs_photo_models
+def test_an_unknown_slider_is_a_settings_error(head):
+    with pytest.raises(SettingsError, match="Jaw length"):
+        resynthesize(head.record, {"Jaw length": 1.0}, DRAFT, silent)
+
+
+@needs_photo_models
+def test_a_head_of_another_model_is_a_record_error(head):
+    with pytest.raises(RecordError, match="eg3d-1") as caught:
+        resynthesize(replace(head.record, generator={"id": "eg3d-1"}), {}, DRAFT, silent)
+    assert caught.value.code == "other_model"
+
+
+@needs_photo_models
+@pytest.mark.parametrize("name", ["ws", "shape", "expression", "photo_ws", "photo_mask"])
+def test_a_record_without_one_of_its_arrays_is_a_record_error(head, name):
+    codes = {key: value for key, value in head.record.codes.items() if key != name}
+    with pytest.raises(RecordError, match=name) as caught:
+        resynthesize(replace(head.record, codes=codes), {}, DRAFT, silent)
+    assert caught.value.code == "record_damaged"
+
+
+@needs_photo_models
+@pytest.mark.parametrize("name", ["ws", "shape", "photo_expression", "plane_offset", "photo_mask"])
+def test_a_record_with_an_array_of_another_size_is_a_record_error(head, name):
+    codes = head.record.codes | {name: np.zeros((2, 3), np.float32)[None]}
+    with pytest.raises(RecordError, match=name) as caught:
+        resynthesize(replace(head.record, codes=codes), {}, DRAFT, silent)
+    assert caught.value.code == "record_damaged"
+
+
+@needs_photo_models
+def test_a_picture_in_the_record_that_is_none_is_a_record_error(head):
+    with pytest.raises(RecordError) as caught:
+        resynthesize(replace(head.record, portrait_jpeg=b"no picture"), {}, DRAFT, silent)
+    assert caught.value.code == "record_damaged"
+
+
+@needs_photo_models
+def test_a_job_can_be_cancelled_while_it_refines(photo):
+    def stop(progress):
+        if progress.stage == "refine":
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        reconstruct(photo, replace(DRAFT, quality="balanced"), stop)
+
+
+def test_an_unknown_model_is_a_settings_error(photo):
+    with pytest.raises(SettingsError, match="no model “eg3d”") as caught:
+        reconstruct(photo, replace(DRAFT, model="eg3d"), silent)
+    assert caught.value.code == "unknown_model"
+
+
+def test_a_missing_model_is_a_model_error(photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "starter_path", lambda: tmp_path / "none.safetensors")
+    with pytest.raises(ModelError, match="missing"):
+        reconstruct(photo, DRAFT, silent)
