@@ -229,6 +229,8 @@ def _symmetry_loss(
     generator: StarterGenerator, head: HeadPlanes, surface: Tensor, random: torch.Generator
 ) -> Float[Tensor, ""]:
     """What is seen on one side should also stand on the other; the seen side is not pulled."""
+    if not len(surface):
+        return surface.new_zeros(())
     chosen = torch.randint(len(surface), (min(SYMMETRY_POINTS, len(surface)),), generator=random)
     points = surface[chosen.to(surface.device)]
     with torch.no_grad():

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from backend.camera import look_at_camera
+from backend.config import SurfaceConfig
+from backend.inversion.losses import bare_face_loss, photo_loss
+from backend.inversion.refine import CLEARANCE_M, RefineConfig, choose_start, refine
+from backend.inversion.view import Target, photo_rays, render_rays
+from backend.surface import extract_surface
+from backend.template import Deformation
+from tests.small_starter import SIDE, small_generator, small_template
+
+SHORT = RefineConfig(code_steps=12, offset_steps=12)
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return small_generator().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def candidates():
+    return torch.randn((6, 5), generator=torch.Generator().manual_seed(8))
+
+
+@pytest.fixture(scope="module")
+def view(generator):
+    template = small_template(subdivisions=3)
+    config = SurfaceConfig(resolution=49, faces=3000, smoothing_steps=2)
+    blank = torch.zeros((1, 3, 64, 64))
+    return photo_rays(
+        generator,
+        Deformation(template, np.zeros_like(template.vertices), SIDE),
+        extract_surface(generator.field(generator.map(torch.zeros((1, 5)))), config),
+        look_at_camera(yaw_deg=20, pitch_deg=5, distance=1.2, focal=3.6),
+        image=blank,
+        mask=blank[:, :1],
+        coverage=torch.ones((1, 1, 64, 64)),
+        chin=1.0,
+        size_px=32,
+    )
+
+
+def showing(view, generator, heads):
+    """The view with a head's own picture as the photo."""
+    with torch.no_grad():
+        color, opacity, _ = render_rays(generator, heads, view)
+    ones = torch.ones_like(opacity)
+    return replace(view, target=Target(color, (opacity > 0.5).float(), ones, ones))
+
+
+def photo_cost(generator, view, ws, offset=None):
+    with torch.no_grad():
+        color, opacity, _ = render_rays(generator, generator.planes(ws, offset), view)
+        return float(photo_loss(color, opacity, view.target)[0])
+
+
+def refined(generator, candidates, view, *, seed=0, config=SHORT, step=lambda done: None):
+    random = torch.Generator().manual_seed(seed)
+    return refine(generator, candidates[:1], candidates, view, config=config, random=random, step=step)
+
+
+@pytest.fixture(scope="module")
+def photo(generator, candidates, view):
+    """Of a head that is none of the candidates."""
+    return showing(view, generator, generator.planes(generator.map(candidates[3:4] + 0.5)))
+
+
+def test_the_candidate_on_the_photo_is_chosen(generator, candidates, view):
+    for number in (0, 2, 5):
+        photo = showing(view, generator, generator.planes(generator.map(candidates[number, None])))
+        told = []
+        assert torch.equal(choose_start(generator, candidates, photo, told.append), candidates[number, None])
+        assert told == pytest.approx([(k + 1) / 6 for k in range(6)])
+
+
+def test_codes_and_then_the_offset_come_nearer_to_the_photo(generator, candidates, photo):
+    result = refined(generator, candidates, photo)
+    before = photo_cost(generator, photo, generator.map(candidates[:1]))
+    codes_alone = photo_cost(generator, photo, result.ws)
+    with_offset = photo_cost(generator, photo, result.ws, result.plane_offset)
+    assert with_offset < codes_alone < before
+    assert with_offset < 0.7 * before
+
+
+def test_codes_stay_codes_that_the_mapping_makes(generator, candidates, photo):
+    ws = refined(generator, candidates, photo).ws
+    torch.testing.assert_close(ws, ws[:, :1].expand_as(ws))
+
+
+def test_the_same_seed_gives_the_same_head(generator, candidates, photo):
+    one, again = (refined(generator, candidates, photo, seed=4) for _ in range(2))
+    assert torch.equal(one.ws, again.ws) and torch.equal(one.plane_offset, again.plane_offset)
+    assert one.losses == again.losses
+    assert not torch.equal(one.plane_offset, refined(generator, candidates, photo, seed=5).plane_offset)
+
+
+def test_the_generators_weights_never_change(candidates, view):
+    generator = small_generator().requires_grad_(False)
+    before = {name: value.clone() for name, value in generator.state_dict().items()}
+    photo = showing(view, generator, generator.planes(generator.map(candidates[1:2])))
+    refined(generator, candidates, photo)
+    assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
+
+
+def test_progress_rises_to_the_end(generator, candidates, photo):
+    told = []
+    refined(generator, candidates, photo, step=told.append)
+    assert told == pytest.approx([(k + 1) / 24 for k in range(24)])
+
+
+def test_no_steps_leave_the_start(generator, candidates, photo):
+    result = refined(generator, candidates, photo, config=RefineConfig(code_steps=0, offset_steps=0))
+    assert torch.equal(result.ws, generator.map(candidates[:1]))
+    assert not result.plane_offset.any() and result.losses == {}
+
+
+def test_hair_is_driven_off_the_face(candidates, view):
+    """The first head has a mask of hair 2 mm above the face."""
+    generator = small_generator()
+    with torch.no_grad():
+        generator.decoder.last.bias[0] = -0.2
+    generator.requires_grad_(False)
+    photo = showing(view, generator, generator.planes(generator.map(candidates[:1])))
+
+    def covering(ws, offset):
+        with torch.no_grad():
+            _, _, outer = render_rays(generator, generator.planes(ws, offset), photo)
+        return float(bare_face_loss(outer, photo.points, clearance=CLEARANCE_M))
+
+    result = refined(generator, candidates, photo)
+    assert covering(result.ws, result.plane_offset) < covering(generator.map(candidates[:1]), None)
+
+
+def test_a_matte_that_shows_no_head_is_survived(generator, candidates, view):
+    """Segmentation may fail on a strange photo; the head is then the generator's own."""
+    ones = torch.ones(len(view.index))
+    empty = replace(view, target=Target(torch.zeros((len(ones), 3)), 0 * ones, ones, ones))
+    result = refined(generator, candidates, empty)
+    assert torch.isfinite(result.plane_offset).all() and torch.isfinite(result.ws).all()
