@@ -64,6 +64,7 @@ class HeadShapes:
     def __init__(self, makehuman: MakeHuman, modes: Float[np.ndarray, "k 19158 3"]) -> None:
         self.makehuman = makehuman
         self.modes = modes
+        self._macro = _macro_targets(makehuman)
         self.slider_names, self._negative, self._positive = _slider_targets(makehuman)
         folder = makehuman.targets_folder / "asym"
         lefts = sorted(
@@ -74,7 +75,6 @@ class HeadShapes:
         self._asymmetry = np.stack(
             [makehuman.target(f"asym/{name}") - makehuman.target(f"asym/{name[:-2]}-r") for name in lefts]
         )
-        self._macro = _macro_targets(makehuman)
 
     def sample(self, rng: np.random.Generator) -> Identity:
         """A random identity; the same generator state gives the same one."""

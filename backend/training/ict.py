@@ -9,6 +9,7 @@ Source: Amberg, Romdhani and Vetter 2007, "Optimal step nonrigid ICP", with a po
 
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import scipy.sparse as sp
@@ -44,11 +45,11 @@ def load_ict(path: Path) -> IctHead:
         ModelError: The file is missing or damaged.
     """
     try:
-        with np.load(path) as archive:
+        with path.open("rb") as file, np.load(file) as archive:
             quads = archive["faces"]
             neutral = archive["neutral"].astype(np.float64)
             identity = archive["identity"].astype(np.float32)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
         raise ModelError(
             f"The ICT-FaceKit file {path} cannot be read ({error}); point --assets at it.", code="asset_missing"
         ) from error

@@ -7,6 +7,7 @@ subject's left. ``to_canonical`` leads to the generator's metres.
 
 import gzip
 import json
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -161,7 +162,7 @@ def read_asset_text(path: Path) -> str:
             with gzip.open(path, "rt", errors="replace") as file:
                 return file.read()
         return path.read_text(errors="replace")
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ModelError(
             f"The training asset {path} cannot be read ({error}); point --assets at the CC0 MakeHuman files.",
             code="asset_missing",
