@@ -107,7 +107,7 @@ def test_arms_turn_about_their_shoulders_by_their_weight():
     assert np.array_equal(lower_arms(base, weights), base)
     weights[0, 0] = weights[1, 1] = 1.0
     left, right = (joint(base, JOINTS[name]) for name in ("shoulder_left", "shoulder_right"))
-    base[0], base[1] = left + (1.0, 0, 0), right - (1.0, 0, 0)
+    base[0], base[1] = np.add(left, (1, 0, 0)), np.subtract(right, (1, 0, 0))
     moved = lower_arms(base, weights)
     down = np.radians(ARMS_LOWERED_DEG)
     np.testing.assert_allclose(moved[0] - left, [np.cos(down), -np.sin(down), 0], atol=1e-12)

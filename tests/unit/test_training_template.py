@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+import igl
+import numpy as np
+import pytest
+
+from backend.mesh import is_closed, is_manifold, signed_volume
+from backend.template import closest_barycentric
+from backend.training import template as module
+from backend.training.heads import HeadShapes
+from backend.training.solid import LIPS_PARTED
+from backend.training.template import (
+    EXPRESSIONS,
+    anchor,
+    canonical_base,
+    expression_basis,
+    shape_basis,
+    template_mesh,
+    without_landmarks,
+)
+from tests.mean_body import closed_base, makehuman, mean_solid, needs_assets, parted_base
+
+
+def test_the_nearest_point_on_a_triangle_is_igls():
+    random = np.random.default_rng(0)
+    corners, points = random.normal(size=(300, 3, 3)), 2 * random.normal(size=(300, 3))
+    places = (closest_barycentric(points, corners)[..., None] * corners).sum(1)
+    for point, triangle, place in zip(points, corners, places, strict=True):
+        truth = igl.point_mesh_squared_distance(point[None], triangle, np.array([[0, 1, 2]]))[2]
+        np.testing.assert_allclose(place, truth.reshape(3), atol=1e-9)
+
+
+def test_a_known_linear_family_gives_its_components_back():
+    """Heads that differ by two orthogonal symmetric modes of known spread."""
+    random = np.random.default_rng(0)
+    half = random.normal(size=(50, 3))
+    vertices = np.concatenate([half, half * [-1, 1, 1]])
+    mirror = np.concatenate([np.arange(50, 100), np.arange(50)])
+    modes = random.normal(size=(2, 50, 3))
+    modes[1] -= (modes[0] * modes[1]).sum() / (modes[0] ** 2).sum() * modes[0]
+    modes = np.concatenate([modes, modes * [-1, 1, 1]], axis=1)
+    modes *= np.array([3.0, 1.0])[:, None, None] / np.linalg.norm(modes, axis=(1, 2), keepdims=True)
+    codes = random.normal(size=(400, 2))
+    codes -= codes.mean(0)
+    codes = codes @ np.linalg.inv(np.linalg.cholesky(codes.T @ codes / 400)).T
+    mean, basis = shape_basis(vertices + np.tensordot(codes, modes, 1), mirror, 2)
+    np.testing.assert_allclose(mean, vertices, atol=1e-9)
+    for found, truth in zip(basis, modes, strict=True):
+        np.testing.assert_allclose(found * np.sign((found * truth).sum()), truth, atol=1e-6)
+
+
+def test_asymmetric_heads_still_have_a_symmetric_mean():
+    random = np.random.default_rng(1)
+    mirror = np.concatenate([np.arange(20, 40), np.arange(20)])
+    mean, basis = shape_basis(random.normal(size=(30, 40, 3)), mirror, 3)
+    np.testing.assert_allclose(mean[mirror] * [-1, 1, 1], mean, atol=1e-12)
+    for one in basis:
+        flipped = one[mirror] * [-1, 1, 1]
+        assert np.allclose(flipped, one, atol=1e-6) or np.allclose(flipped, -one, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MESH_SPACING_M", 0.006)
+        patch.setattr(module, "HALF_FACES", 2500)
+        return template_mesh(mean_solid())
+
+
+@pytest.fixture(scope="module")
+def anchors(mesh):
+    return anchor(mean_solid(), mesh[0])
+
+
+@needs_assets
+def test_the_template_is_a_closed_mesh_of_about_the_asked_size(mesh):
+    vertices, faces, _ = mesh
+    assert is_manifold(faces)
+    assert 3000 < len(faces) < 5500
+    interior = (np.abs(vertices[faces]) < 0.2).all((1, 2))
+    assert signed_volume(vertices, faces[interior]) > 0
+    assert is_closed(faces) or (np.abs(vertices[_boundary(faces)]).max(1) > 0.2).all()
+
+
+def _boundary(faces):
+    edges = np.sort(np.concatenate([faces[:, :2], faces[:, 1:], faces[:, ::2]]), axis=1)
+    unique, count = np.unique(edges, axis=0, return_counts=True)
+    return np.unique(unique[count == 1])
+
+
+@needs_assets
+def test_the_template_is_symmetric_vertex_by_vertex_and_face_by_face(mesh):
+    vertices, faces, mirror = mesh
+    np.testing.assert_allclose(vertices[mirror], vertices * [-1, 1, 1], atol=1e-12)
+    np.testing.assert_array_equal(mirror[mirror], np.arange(len(vertices)))
+    flipped = {tuple(sorted(face)) for face in mirror[faces]}
+    assert flipped == {tuple(sorted(face)) for face in faces}
+
+
+@needs_assets
+def test_the_template_is_finer_on_the_face(mesh):
+    vertices, faces, _ = mesh
+    corners = vertices[faces]
+    edge = np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)
+    near = np.linalg.norm(corners.mean(1) - module.FACE_CENTRE_M, axis=1) < 0.05
+    assert np.median(edge[near]) < 0.7 * np.median(edge[~near])
+
+
+@needs_assets
+def test_the_template_lies_on_the_body(mesh):
+    vertices = mesh[0]
+    inner = vertices[(np.abs(vertices) < 0.19).all(1)]
+    distance = np.abs(mean_solid().distance(inner))
+    assert np.median(distance) < 0.0005 and np.percentile(distance, 95) < 0.003
+
+
+@needs_assets
+def test_anchors_read_the_mean_head_back(mesh, anchors):
+    """On the mesh they were tied to, they stand where the template does, except in sockets and throat."""
+    np.testing.assert_allclose(anchors.weights.sum(1), 1, atol=1e-9)
+    gap = np.linalg.norm(anchors.read(makehuman(), parted_base()) - mesh[0], axis=1)
+    front = (np.abs(mesh[0]) < 0.19).all(1)
+    assert np.median(gap[front]) < 0.001 and np.percentile(gap[front], 95) < 0.004
+
+
+@needs_assets
+def test_a_head_that_shifts_takes_its_template_along(anchors):
+    before = anchors.read(makehuman(), parted_base())
+    after = anchors.read(makehuman(), parted_base() + np.array([0.1, -0.2, 0.3]))
+    np.testing.assert_allclose(after - before, np.tile([0.01, -0.02, 0.03], (len(before), 1)), atol=1e-6)
+
+
+@needs_assets
+def test_expressions_move_their_side_and_part_of_the_face(mesh, anchors):
+    names, offsets = expression_basis(makehuman(), anchors, closed_base())
+    assert len(names) == len(set(names)) == len(offsets)
+    assert {"jawOpen", "mouthSmileLeft", "mouthSmileRight", "eyeBlinkLeft", "browInnerUpRight"} <= set(names)
+    assert {name.removesuffix("Left").removesuffix("Right") for name in names} == set(EXPRESSIONS)
+    vertices, _, mirror = mesh
+    by_name = dict(zip(names, offsets, strict=True))
+    for name, offset in by_name.items():
+        length = np.linalg.norm(offset, axis=1)
+        assert 0.0005 < length.max() < 0.05, name
+        if name.endswith("Left"):
+            twin = by_name[name.replace("Left", "Right")]
+            close = np.linalg.norm(offset[mirror] * [-1, 1, 1] - twin, axis=1)
+            assert np.percentile(close, 99) < 0.1 * length.max(), name
+            assert (length * vertices[:, 0]).sum() > 0, name
+    chin = np.argmin(np.linalg.norm(vertices - [0.0, -0.085, 0.09], axis=1))
+    assert by_name["jawOpen"][chin, 1] < -0.003
+    assert np.linalg.norm(by_name["jawOpen"][vertices[:, 1] > 0.05], axis=1).max() < 0.002
+
+
+@needs_assets
+def test_smiles_of_both_sides_add_up_to_the_whole(anchors):
+    names, offsets = expression_basis(makehuman(), anchors, closed_base())
+    both = offsets[names.index("mouthSmileLeft")] + offsets[names.index("mouthSmileRight")]
+    target = 0.9 * makehuman().target("expression/units/caucasian/mouth-corner-puller")
+    whole = anchors.read(makehuman(), closed_base() + target) - anchors.read(makehuman(), closed_base())
+    np.testing.assert_allclose(both, whole, atol=1e-9)
+
+
+@needs_assets
+def test_the_canonical_head_is_symmetric_with_parted_lips():
+    heads = HeadShapes.__new__(HeadShapes)
+    heads.makehuman = makehuman()
+    lopsided = closed_base() + np.where(closed_base()[:, :1] > 0, 0.02, 0.0)
+    closed, parted = canonical_base(heads, [lopsided, closed_base()])
+    from scipy.spatial import cKDTree
+
+    _, mirror = cKDTree(makehuman().base.vertices).query(makehuman().base.vertices * [-1, 1, 1])
+    twins = mirror[mirror] == np.arange(len(mirror))
+    np.testing.assert_allclose((closed[mirror] * [-1, 1, 1])[twins], closed[twins], atol=1e-9)
+    opened = makehuman().target("expression/units/caucasian/mouth-open")
+    np.testing.assert_allclose(parted - closed, LIPS_PARTED * opened, atol=1e-12)
+
+
+@needs_assets
+def test_a_template_without_landmarks_starts_at_its_mesh(mesh, anchors):
+    mean, shape = shape_basis(anchors.read(makehuman(), closed_base())[None], mesh[2], 1)
+    expressions = expression_basis(makehuman(), anchors, closed_base())
+    template = without_landmarks(mesh, (mean, shape), expressions)
+    np.testing.assert_allclose(template.vertices + template.neutral, mean, atol=1e-12)
+    assert len(template.landmark_faces) == 0
+    lips = np.abs(template.neutral).max()
+    assert 0.001 < lips < 0.02  # Closing the parted lips, and what the sockets lack.
