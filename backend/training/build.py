@@ -67,7 +67,7 @@ CPU = Preset(
     held_out=48,
     population=300,
     candidates_per_style=5,
-    training=TrainingConfig(steps=4200),
+    training=TrainingConfig(steps=2200),
 )
 
 
@@ -90,7 +90,7 @@ def build_starter(assets: Path, work: Path, out: Path, *, preset: Preset, log: L
     template = _kept(work / "template.pickle", lambda: _calibrated(shapes, prepared, preset, log))
     heads = _kept(work / "heads.pickle", lambda: _training_heads(shapes, prepared.canonical, preset, log))
     held_out, trained_on = heads[: preset.held_out], heads[preset.held_out :]
-    generator = new_generator(prepared, len(heads[0].z), preset.training.seed)
+    generator = new_generator(prepared, trained_on, preset.training.seed)
     trainer = Trainer(generator, trained_on, prepared.canonical, config=preset.training, folder=work / "run")
     trainer.resume()
     log(f"training from step {trainer.step} to {preset.training.steps}")

@@ -2,6 +2,7 @@
 """Trains the starter generator's networks on coloured points (phase A), resumable to the same result."""
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,13 +17,16 @@ from torch.nn import functional
 from backend.errors import ModelError
 from backend.generator.starter import StarterConfig, StarterGenerator
 from backend.training.canonical import CanonicalSet
-from backend.training.dataset import HIDDEN_M, TrainingHead, outer_distance
+from backend.training.dataset import HIDDEN_M, TOP_POINTS, TrainingHead, outer_distance
 from backend.training.prepare import DISTANCE_RANGE_M, FACE_HIGH, FACE_LOW, Prepared
 
 JITTER_M = 0.0025
 SPACE_SHARE = 0.25  # Of each head's points, for the outer surface alone.
 OUTER_WEIGHT = 1.0
 EMA_HALF_STEPS = 150.0
+PALETTE_SHADES = (0.0, -1.2, 0.7)  # Added to the logits of skin, hair and top.
+RIDGE = 1e-3
+SLOW_SHARE = 0.02
 
 
 @dataclass(frozen=True)
@@ -45,21 +49,61 @@ class TrainingConfig:
     points_per_head: int = 4096
     learning_rate: float = 2.5e-3
     warmup_steps: int = 50
-    decay_from: float = 0.5
+    decay_from: float = 0.45
     checkpoint_s: float = 60.0
     seed: int = 0
 
 
-def new_generator(prepared: Prepared, z_dim: int, seed: int) -> StarterGenerator:
-    """An untrained generator over the prepared body."""
+def new_generator(prepared: Prepared, heads: Sequence[TrainingHead], seed: int) -> StarterGenerator:
+    """A generator over the prepared body that knows the heads' colours already, and nothing else."""
     torch.manual_seed(seed)
     scale = DISTANCE_RANGE_M / 127
-    return StarterGenerator(
-        StarterConfig(z_dim=z_dim),
+    generator = StarterGenerator(
+        StarterConfig(z_dim=len(heads[0].z)),
         body=torch.from_numpy(prepared.body_lattice).float() * scale,
         face=torch.from_numpy(prepared.face_lattice).float() * scale,
         face_box=torch.tensor(np.stack([FACE_LOW, FACE_HIGH]), dtype=torch.float32),
     )
+    start_palette(generator, heads)
+    return generator
+
+
+@torch.no_grad()
+def start_palette(generator: StarterGenerator, heads: Sequence[TrainingHead]) -> None:
+    """Set the palette in closed form: skin, hair and top in ``PALETTE_SHADES`` each, the rest grey.
+
+    A ridge regression from the untrained ``w``, a random feature of ``z``, to each head's median colours: learnt by
+    descent, the same took thousands of steps.
+    """
+    w = generator.mapping(torch.from_numpy(np.stack([head.z for head in heads]))).double()
+    features = torch.cat([w, torch.ones(len(w), 1)], dim=1)
+    medians = torch.from_numpy(np.stack([_median_colors(head) for head in heads]))
+    logits = torch.logit(medians.clamp(0.02, 0.98)).reshape(len(w), -1)
+    ridge = RIDGE * len(w) * torch.eye(features.shape[1])
+    solution = torch.linalg.solve(features.T @ features + ridge, features.T @ logits).T
+    rows = torch.zeros(3 * generator.config.parts, features.shape[1], dtype=torch.float64)
+    for number, shade in enumerate(PALETTE_SHADES):
+        block = rows[9 * number : 9 * number + 9]
+        block.copy_(solution)
+        block[:, -1] += shade
+    layer = generator.palette
+    layer.weight.copy_(rows[:, :-1] * math.sqrt(w.shape[1]))
+    layer.bias.copy_(rows[:, -1])
+
+
+def _median_colors(head: TrainingHead) -> Float[np.ndarray, "3 3"]:
+    """Of skin, hair (of the skin again on a bald head) and top."""
+    skin, worn = head.colors[: head.skin_points], head.colors[head.skin_points :]
+    hair, top = worn[:-TOP_POINTS], worn[-TOP_POINTS:]
+    return np.stack([np.median(part if len(part) else skin, axis=0) for part in (skin, hair, top)]) / 255
+
+
+def _parameter_groups(generator: StarterGenerator) -> list[dict[str, object]]:
+    """What lies before ``w``, and the palette, move slowly: a full step there repaints every head at once."""
+    slow = [*generator.mapping.parameters(), *generator.palette.parameters()]
+    known = {id(parameter) for parameter in slow}
+    others = [parameter for parameter in generator.parameters() if id(parameter) not in known]
+    return [{"params": others, "share": 1.0}, {"params": slow, "share": SLOW_SHARE}]
 
 
 class Trainer:
@@ -91,7 +135,7 @@ class Trainer:
         self.hair = torch.from_numpy(canonical.hair)
         self.tops = torch.from_numpy(canonical.tops)
         self.average = {name: value.detach().clone() for name, value in generator.state_dict().items()}
-        self.optimizer = torch.optim.Adam(generator.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
+        self.optimizer = torch.optim.Adam(_parameter_groups(generator), lr=config.learning_rate, betas=(0.9, 0.99))
         self.random = torch.Generator().manual_seed(config.seed)
         self.step = 0
 
@@ -119,7 +163,7 @@ class Trainer:
 
     def _one_step(self) -> dict[str, float]:
         for group in self.optimizer.param_groups:
-            group["lr"] = self._rate()
+            group["lr"] = self._rate() * group["share"]
         chosen = torch.randperm(len(self.z), generator=self.random)[: self.config.heads_per_step]
         points, colors, worn = self._batch(chosen)
         target = outer_distance([self.dressings[i] for i in chosen], self.hair, self.tops, points)
