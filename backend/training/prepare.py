@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turns the CC0 and MIT assets into what training and the starter generator start from."""
 
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from backend.template import Template
 from backend.training.canonical import CanonicalSet, build_canonical_set
 from backend.training.heads import HeadShapes
 from backend.training.ict import identity_modes
+from backend.training.kept import kept
 from backend.training.makehuman import MakeHuman
 from backend.training.solid import SIDE, BodySolid, distance_lattice
 from backend.training.template import (
@@ -65,12 +65,16 @@ def load_heads(assets: Path) -> HeadShapes:
 def prepare(
     heads: HeadShapes, cache: Path, *, samples: int, components: int, seed: int, log: Callable[[str], None]
 ) -> Prepared:
-    """Build everything once, or read it from ``cache`` if that was made with the same numbers."""
+    """Build everything once, or read it from ``cache`` if that was made with the same numbers.
+
+    Raises:
+        ModelError: The cache is damaged.
+    """
     file = cache / f"prepared-{samples}-{components}-{seed}.pickle"
-    if file.exists():
-        with file.open("rb") as stream:
-            prepared: Prepared = pickle.load(stream)  # noqa: S301 - our own cache, written below.
-        return prepared
+    return kept(file, lambda: _make(heads, samples, components, seed, log))
+
+
+def _make(heads: HeadShapes, samples: int, components: int, seed: int, log: Callable[[str], None]) -> Prepared:
     rng = np.random.default_rng(seed)
     bases = [heads.build(heads.sample(rng)).astype(np.float32) for _ in range(samples)]
     log(f"{samples} head shapes")
@@ -88,7 +92,7 @@ def prepare(
     log("hair, tops and points of canonical space")
     half = np.full(3, SIDE / 2)
     x, y, z = (round(extent / FACE_SPACING_M) + 1 for extent in FACE_HIGH - FACE_LOW)
-    prepared = Prepared(
+    return Prepared(
         template=template,
         anchors=anchors,
         body_lattice=to_bytes(distance_lattice(solid, -half, half, (BODY_NODES,) * 3)),
@@ -97,10 +101,6 @@ def prepare(
         closed_base=closed,
         parted_base=parted,
     )
-    cache.mkdir(parents=True, exist_ok=True)
-    with file.open("wb") as stream:
-        pickle.dump(prepared, stream)
-    return prepared
 
 
 def to_bytes(distance: Float[np.ndarray, "x y z"]) -> Int8[np.ndarray, "x y z"]:
