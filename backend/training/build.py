@@ -2,11 +2,9 @@
 """From assets to the starter model's file, in steps that are kept and taken up again."""
 
 import json
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +16,7 @@ from backend.training.calibrate import calibrate_landmarks
 from backend.training.canonical import CanonicalSet
 from backend.training.dataset import BALD, TrainingHead, sample_training_head
 from backend.training.heads import HeadShapes
+from backend.training.kept import kept
 from backend.training.portraits import PortraitStudio
 from backend.training.prepare import DISTANCE_RANGE_M, Prepared, load_heads, prepare
 from backend.training.sliders import Population, build_directions
@@ -31,7 +30,6 @@ IDENTITY = {
     "commercial_use": "yes",
 }
 Log = Callable[[str], None]
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -87,8 +85,8 @@ def build_starter(assets: Path, work: Path, out: Path, *, preset: Preset, log: L
     work.mkdir(parents=True, exist_ok=True)
     shapes = load_heads(assets)
     prepared = prepare(shapes, work, samples=preset.shapes, components=preset.components, seed=1, log=log)
-    template = _kept(work / "template.pickle", lambda: _calibrated(shapes, prepared, preset, log))
-    heads = _kept(work / "heads.pickle", lambda: _training_heads(shapes, prepared.canonical, preset, log))
+    template = kept(work / "template.pickle", lambda: _calibrated(shapes, prepared, preset, log))
+    heads = kept(work / "heads.pickle", lambda: _training_heads(shapes, prepared.canonical, preset, log))
     held_out, trained_on = heads[: preset.held_out], heads[preset.held_out :]
     generator = new_generator(prepared, trained_on, preset.training.seed)
     trainer = Trainer(generator, trained_on, prepared.canonical, config=preset.training, folder=work / "run")
@@ -118,20 +116,6 @@ def _candidates(heads: list[TrainingHead], per_style: int) -> Float[np.ndarray, 
     for style in range(BALD + 1):
         rows += [head.z for head in heads if head.dressing.style == style][:per_style]
     return np.stack(rows).astype(np.float32)
-
-
-def _kept(file: Path, make: Callable[[], Result]) -> Result:
-    """The result in ``file``, made and written first if it is not there."""
-    if file.exists():
-        with file.open("rb") as stream:
-            result: Result = pickle.load(stream)  # noqa: S301 - our own cache.
-        return result
-    result = make()
-    partial = file.with_suffix(".partial")
-    with partial.open("wb") as stream:
-        pickle.dump(result, stream)
-    partial.replace(file)
-    return result
 
 
 def _calibrated(shapes: HeadShapes, prepared: Prepared, preset: Preset, log: Log) -> Template:

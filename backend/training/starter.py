@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -86,9 +87,7 @@ def start_palette(generator: StarterGenerator, heads: Sequence[TrainingHead]) ->
         block = rows[9 * number : 9 * number + 9]
         block.copy_(solution)
         block[:, -1] += shade
-    layer = generator.palette
-    layer.weight.copy_(rows[:, :-1] * math.sqrt(w.shape[1]))
-    layer.bias.copy_(rows[:, -1])
+    generator.palette.load_state_dict({"weight": rows[:, :-1] * math.sqrt(w.shape[1]), "bias": rows[:, -1]})
 
 
 def _median_colors(head: TrainingHead) -> Float[np.ndarray, "3 3"]:
@@ -227,18 +226,25 @@ class Trainer:
         partial.replace(self.folder / "checkpoint.pt")
 
     def resume(self) -> None:
-        """Take up the run in ``folder``, if there is one."""
+        """Take up the run in ``folder``, if there is one.
+
+        Raises:
+            ModelError: Its checkpoint is damaged or of another version.
+        """
         file = self.folder / "checkpoint.pt"
         if not file.exists():
             return
         try:
             state = torch.load(file, weights_only=True)
             self.generator.load_state_dict(state["generator"])
-        except (OSError, RuntimeError, KeyError) as error:
-            raise ModelError(f"The checkpoint {file} is damaged; delete it to start afresh.") from error
-        self.average, self.step = state["average"], state["step"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.random.set_state(state["random"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.random.set_state(state["random"])
+            self.average, self.step = state["average"], state["step"]
+        except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, UnpicklingError) as error:
+            raise ModelError(
+                f"The checkpoint {file} is damaged, or of another version; delete it to start afresh.",
+                code="checkpoint_damaged",
+            ) from error
 
 
 @torch.no_grad()
