@@ -90,6 +90,9 @@ class PartDecoder(nn.Module):
         self.first = FullyConnected(features, hidden)
         # Outer surface, the part's logits, shade, and what colour is left over.
         self.last = FullyConnected(hidden, 1 + parts + 1 + 3)
+        # All parts start alike: a part that chance puts far behind would never be chosen.
+        with torch.no_grad():
+            self.last.weight[1:] = 0
 
     def forward(
         self, features: Float[Tensor, "b n c"], palette: Float[Tensor, "b p 3"]

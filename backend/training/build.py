@@ -65,7 +65,7 @@ CPU = Preset(
     held_out=48,
     population=300,
     candidates_per_style=5,
-    training=TrainingConfig(steps=2200),
+    training=TrainingConfig(steps=2400),
 )
 
 
