@@ -77,19 +77,20 @@ def small_template(landmarks=None, seed=0, subdivisions=4):
     return replace(template, landmark_faces=face, landmark_weights=weights, landmark_noise=noise)
 
 
-def small_generator(seed=0, *, bald=True, distance=egg_distance):
+def small_generator(seed=0, *, bald=True, distance=egg_distance, z_dim=5):
     """An untrained generator around the egg.
 
     Args:
         seed: Of the weights.
         bald: Keep hair and clothes 5 cm away from everything.
         distance: Of the body.
+        z_dim: Numbers of a description.
     """
     torch.manual_seed(seed)
     low, high = np.array([-0.06, -0.06, 0.03]), np.array([0.06, 0.06, 0.12])
     generator = StarterGenerator(
         StarterConfig(
-            z_dim=5, w_dim=12, mapping_layers=2, plane_resolution=16, plane_channels=4, channels=(8, 8, 8),
+            z_dim=z_dim, w_dim=12, mapping_layers=2, plane_resolution=16, plane_channels=4, channels=(8, 8, 8),
             parts=3, decoder_hidden=16,
         ),
         body=lattice([-SIDE / 2] * 3, [SIDE / 2] * 3, (48,) * 3, distance),

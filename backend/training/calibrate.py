@@ -28,7 +28,7 @@ def calibrate_landmarks(
     """The studio's template with its landmark embedding.
 
     Each landmark is carried from its pixel to the surface seen there and on to canonical space; the median over many
-    people, poses and their mirror images is projected onto the template.
+    people and poses is projected onto the template.
     """
     sightings: list[Float[np.ndarray, "478 3"]] = []
     for number in range(portraits):
@@ -38,13 +38,13 @@ def calibrate_landmarks(
         if (number + 1) % 25 == 0:
             log(f"{len(sightings)} of {number + 1} portraits gave landmarks")
     seen = np.stack(sightings)
+    is_rare = np.isfinite(seen[..., 0]).sum(0) < LEAST_SIGHTINGS
+    seen[:, is_rare] = 0
     place = np.nanmedian(seen, axis=0)
-    count = np.isfinite(seen[..., 0]).sum(0)
     spread = 1.4826 * np.nanmedian(np.linalg.norm(seen - place, axis=-1), axis=0) / np.sqrt(3)
     template = studio.template
-    place[count < LEAST_SIGHTINGS] = 0
     face, weights, _ = template.closest(place)
-    noise = np.where(count < LEAST_SIGHTINGS, 1.0, spread)
+    noise = np.where(is_rare, 1.0, spread)
     return replace(template, landmark_faces=face, landmark_weights=weights, landmark_noise=noise)
 
 
