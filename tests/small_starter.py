@@ -77,28 +77,30 @@ def small_template(landmarks=None, seed=0, subdivisions=4):
     return replace(template, landmark_faces=face, landmark_weights=weights, landmark_noise=noise)
 
 
-def small_generator(seed=0, *, bald=True, distance=egg_distance, z_dim=5):
-    """An untrained generator around the egg.
+def small_generator(seed=0, *, bald=True, distance=egg_distance, z_dim=5, parts=3):
+    """A generator with random weights around the egg.
 
     Args:
         seed: Of the weights.
         bald: Keep hair and clothes 5 cm away from everything.
         distance: Of the body.
         z_dim: Numbers of a description.
+        parts: Colours of the palette.
     """
     torch.manual_seed(seed)
     low, high = np.array([-0.06, -0.06, 0.03]), np.array([0.06, 0.06, 0.12])
     generator = StarterGenerator(
         StarterConfig(
             z_dim=z_dim, w_dim=12, mapping_layers=2, plane_resolution=16, plane_channels=4, channels=(8, 8, 8),
-            parts=3, decoder_hidden=16,
+            parts=parts, decoder_hidden=16,
         ),
         body=lattice([-SIDE / 2] * 3, [SIDE / 2] * 3, (48,) * 3, distance),
         face=lattice(low, high, (49, 49, 37), distance),
         face_box=torch.tensor(np.stack([low, high]), dtype=torch.float32),
     )  # fmt: skip
-    if bald:
-        with torch.no_grad():
+    with torch.no_grad():  # Untrained, all colours would be alike.
+        generator.decoder.last.weight.normal_()
+        if bald:
             generator.decoder.last.bias[0] = 5.0
             generator.decoder.last.weight[0] *= 0.1
     return generator.eval()

@@ -45,7 +45,7 @@ def test_the_same_codes_give_nearly_the_same_head(starter, loaded):
     before, after = starter.generator.field(starter.generator.map(z)), loaded.generator.field(loaded.generator.map(z))
     torch.testing.assert_close(after.color(points), before.color(points), rtol=0, atol=0.01)
     distances = [field.signed_distance(points).clamp(-0.02, 0.02) for field in (before, after)]
-    torch.testing.assert_close(distances[1], distances[0], rtol=0, atol=0.0005)
+    torch.testing.assert_close(distances[1], distances[0], rtol=0, atol=0.003)
 
 
 def test_distances_are_right_to_half_a_step_within_their_range(starter, loaded):

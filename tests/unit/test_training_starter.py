@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from backend.errors import ModelError
-from backend.training.starter import Trainer, TrainingConfig, measure
+from backend.training.starter import Trainer, TrainingConfig, measure, start_palette
 from tests.small_dataset import plain_heads, small_canonical
 from tests.small_starter import small_generator
 
@@ -128,6 +128,21 @@ def test_the_average_follows_the_weights(heads, canonical, tmp_path):
     now, mean = trainer.generator.state_dict()[name], trainer.average[name]
     assert not torch.equal(mean, start[name])
     assert (mean - now).norm() < (start[name] - now).norm()
+
+
+def test_the_palette_starts_at_the_heads_own_colors():
+    """Skin, hair and top stand in it, for heads whose colours follow from their description."""
+    heads = plain_heads(60, points=2400)
+    generator = small_generator(parts=12)
+    start_palette(generator, heads)
+    z = torch.from_numpy(np.stack([head.z for head in heads]))
+    palette = generator.planes(generator.map(z)).palette
+    skin = torch.from_numpy(np.stack([head.colors[0] for head in heads])).float() / 255
+    for part, truth in enumerate((skin, 1 - skin, 1 - skin)):
+        assert (palette[:, part] - truth).abs().mean() < 0.05
+    darker, lighter = palette[:, 3:6], palette[:, 6:9]
+    assert (darker < palette[:, :3]).all() and (lighter > palette[:, :3]).all()
+    torch.testing.assert_close(palette[:, 9:], torch.full_like(palette[:, 9:], 0.5))
 
 
 def test_batches_hold_points_of_their_own_heads(heads, canonical, tmp_path):
