@@ -6,6 +6,8 @@ import sys
 
 from backend.cli import main
 
+# Threads that wait asleep: spinning ones bring torch to a standstill when something else uses the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Apple's GPU lacks a few operations; torch reads this when it is imported and computes those on the CPU.
 os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 

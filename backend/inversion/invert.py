@@ -22,8 +22,8 @@ START_RAYS_PX, REFINE_RAYS_PX = 48, 96
 GUIDE_SURFACE = SurfaceConfig(resolution=73, faces=8000, smoothing_steps=2)
 REFINEMENT: dict[Quality, RefineConfig] = {
     "draft": RefineConfig(code_steps=0, offset_steps=0),
-    "balanced": RefineConfig(code_steps=40, offset_steps=50),
-    "best": RefineConfig(code_steps=80, offset_steps=160),
+    "balanced": RefineConfig(code_steps=50, offset_steps=50),
+    "best": RefineConfig(code_steps=120, offset_steps=160),
 }
 START_SHARE = 0.2
 

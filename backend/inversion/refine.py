@@ -59,7 +59,7 @@ class RefineConfig:
 
     code_steps: int
     offset_steps: int
-    code_rate: float = 0.08
+    code_rate: float = 0.12
     offset_rate: float = 0.02
 
 

@@ -27,6 +27,7 @@ THROAT_Y = (-0.029, 0.034)
 # a mesh can tell apart.
 LIPS_BOX = np.array([[-0.046, -0.076, 0.05], [0.046, -0.021, 0.2]])
 LIPS_GAP = (-0.0473, 0.0075)
+LIPS_CORNER = 0.0255
 LIP_SKIN_M = 0.0015
 
 
@@ -80,7 +81,7 @@ class BodySolid:
         """Distance to the filling behind the skin around the mouth, as seen from the front."""
         low, high = LIPS_BOX
         beside = np.maximum(low - points, points - high).max(1)
-        outside_gap = LIPS_GAP[1] - np.abs(points[:, 1] - LIPS_GAP[0])
+        outside_gap = np.minimum(LIPS_GAP[1] - np.abs(points[:, 1] - LIPS_GAP[0]), LIPS_CORNER - np.abs(points[:, 0]))
         distance = np.full(len(points), 1.0)
         near = np.flatnonzero(beside < 0.004)
         start = points[near].copy()
