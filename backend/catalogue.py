@@ -2,7 +2,7 @@
 """What is installed, told from the weight files' headers; standard library only, so quick and without torch.
 
 Source:
-    The safetensors format: https://huggingface.co/docs/safetensors
+    The safetensors format as its documentation describes it.
 """
 
 import json

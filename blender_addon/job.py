@@ -26,7 +26,7 @@ BUSY_INTERVAL_S = 0.05
 READY_TIMEOUT_S = 60.0
 CANCEL_TIMEOUT_S = 3.0
 # Expected seconds on two processor cores, until a job of this session says better.
-EXPECTED_S = {"draft": 17.0, "balanced": 52.0, "best": 115.0}
+EXPECTED_S = {"draft": 20.0, "balanced": 60.0, "best": 120.0}
 
 
 @dataclass

@@ -165,7 +165,7 @@ class PROTOME_OT_adopt_head(bpy.types.Operator):
 
 
 class PROTOME_OT_set_up(bpy.types.Operator):
-    """Make a Python environment for the worker: fetches PyTorch and other packages from the package index (pypi.org, about 1 GB, several times that with CUDA) into Protome's own folder"""  # noqa: D415, E501
+    """Make a Python environment for the worker: fetches PyTorch and other packages from the Python Package Index (about 1 GB, several times that with CUDA) into Protome's own folder"""  # noqa: D415, E501
 
     bl_idname = "protome.set_up"
     bl_label = "Set Up"

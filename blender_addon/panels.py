@@ -106,7 +106,7 @@ def _draw_first_run(layout: bpy.types.UILayout, context: bpy.types.Context, stat
     else:
         text = (
             "Protome computes in a Python of its own, so that Blender stays as it is. Set Up makes it once: it fetches "
-            "about 1 GB of packages from pypi.org (more with CUDA) and the face detection models. "
+            "about 1 GB of packages from the Python Package Index (more with CUDA) and the face detection models. "
             "Photos never leave this computer."
         )
     _draw_text(box, context, text, icon="INFO")

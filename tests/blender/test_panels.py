@@ -15,9 +15,9 @@ def test_the_choices_and_the_expected_time(create):
     drawn = create()
     assert drawn[:2] == ["Photo From", "Photo"]
     assert drawn[2:8] == ["Face", "Model", "Quality", "Texture", "Triangles", "Seed"]
-    assert "Takes about 2 min" in drawn and drawn[-1] == "Create Head"
+    assert "Takes about 60 s" in drawn and drawn[-1] == "Create Head"
     bpy.context.scene.protome.source, bpy.context.scene.protome.quality = "IMAGE", "draft"
-    assert "Image" in create() and "Takes about 30 s" in create()
+    assert "Image" in create() and "Takes about 20 s" in create()
 
 
 def test_a_running_job_shows_stage_remaining_time_and_cancel(addon, create, photo):
@@ -49,7 +49,7 @@ def test_the_first_run_explains_itself(addon, create):
     preferences = addon.preferences.preferences()
     preferences.python = ""
     text = " ".join(create())
-    assert "pypi.org" in text and "never leave this computer" in text and "Allow Online Access" in text
+    assert "Python Package Index" in text and "never leave this computer" in text and "Allow Online Access" in text
     assert not bpy.ops.protome.set_up.poll()
     preferences.python = "/no/such/python"
     assert "There is no Python at" in " ".join(create())
