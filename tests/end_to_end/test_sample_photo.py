@@ -75,10 +75,21 @@ def test_trimesh_opens_the_head_at_real_size(sample: Path) -> None:
 
 def test_sliders_move_geometry_and_have_ranges(sample: Path) -> None:
     record = read_record(sample / "head.glb")
-    groups = {slider.group for slider in record.sliders}
-    assert len(record.sliders) >= 8
-    assert {"Shape", "Expression"} <= groups
+    assert {"Shape", "Expression"} <= {slider.group for slider in record.sliders}
     assert all(slider.minimum < slider.maximum for slider in record.sliders)
+    content = (sample / "head.glb").read_bytes()
+    gltf = json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
+    mesh = gltf["meshes"][0]
+    assert mesh["extras"]["targetNames"] == [slider.name for slider in record.sliders]
+    reach_mm = {}
+    for slider, target in zip(record.sliders, mesh["primitives"][0]["targets"], strict=True):
+        accessor = gltf["accessors"][target["POSITION"]]
+        reach_mm[slider.name] = 1000 * max(np.abs([*accessor["min"], *accessor["max"]]))
+    # A jaw opens by centimetres, a standard deviation of a face's width is millimetres.
+    assert reach_mm["Mouth open"] > 10
+    assert reach_mm["Face width"] > 1
+    assert sum(reach > 0.5 for reach in reach_mm.values()) >= 40
+    assert max(reach_mm.values()) < 60
 
 
 def test_the_preview_is_a_picture(sample: Path) -> None:
