@@ -19,8 +19,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from backend.generator.config import GeneratorConfig
-from backend.generator.eg3d import EG3DGenerator
 from backend.generator.eg3d_camera import FFHQ_FOCAL, orbit_pose
+from backend.generator.plane_generator import PlaneGenerator
 
 Result = TypeVar("Result")
 
@@ -48,7 +48,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     device = options.device
-    generator = EG3DGenerator(GeneratorConfig()).to(device).requires_grad_(False)
+    generator = PlaneGenerator(GeneratorConfig()).to(device).requires_grad_(False)
     pose = orbit_pose(math.pi / 2, math.pi / 2, pivot=np.array([0, 0, 0.2]), radius=2.7)
     lens = np.array([[FFHQ_FOCAL, 0, 0.5], [0, FFHQ_FOCAL, 0.5], [0, 0, 1]])
     cam2world, intrinsics = (torch.tensor(x, dtype=torch.float32, device=device)[None] for x in (pose, lens))

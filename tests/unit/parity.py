@@ -14,16 +14,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from backend.generator.config import GeneratorConfig, RenderConfig, SuperResolutionConfig
+from backend.generator import official
+from backend.generator.config import GeneratorConfig
 
 FOLDER = Path(os.environ.get("PROTOME_PARITY_DIR", Path(__file__).parents[3] / "shared/parity/fixtures"))
-SR_KINDS = {
-    "SuperresolutionHybrid8XDC": ("8XDC", 128, (256, 128)),
-    "SuperresolutionHybrid8X": ("8X", 128, (128, 64)),
-    "SuperresolutionHybrid4X": ("4X", 128, (128, 64)),
-    "SuperresolutionHybrid2X": ("2X", 64, (128, 64)),
-    "SuperresolutionHybridDeepfp32": ("4X", 128, (128, 64)),
-}
+FAMILIES = {"EG3D": "eg3d", "fake official-style pickle": "eg3d", "PanoHead": "panohead", "3DPortraitGAN": "portrait3d"}
+INIT_KEYS = ("z_dim", "w_dim", "channel_base", "channel_max", "thickness")
 
 
 class Fixture:
@@ -73,33 +69,17 @@ def fixtures(accept: Callable[[dict], bool], folder: Path = FOLDER) -> list:
     return [pytest.param(path, id=path.stem) for path in paths]
 
 
-def config_of(meta: dict) -> GeneratorConfig:
-    small = meta.get("config", {})
-    init = meta.get("init_kwargs", {})
-    options = meta.get("rendering_kwargs") or meta.get("rendering_kwargs_effective") or init["rendering_kwargs"]
-    kind, resolution, channels = SR_KINDS[options["superresolution_module"].split(".")[-1]]
-    if small:
-        sizes = small["sr_size"]
-        resolution, channels = sizes["input_resolution"], (sizes["c0"], sizes["c1"])
-    is_auto = options["ray_start"] == "auto"
-    antialias = options["sr_antialias"] and "Deepfp32" not in options["superresolution_module"]
-    return GeneratorConfig(
-        z_dim=small.get("z_dim", init.get("z_dim")),
-        w_dim=small.get("w_dim", init.get("w_dim")),
-        mapping_layers=small.get("map_layers") or init["mapping_kwargs"]["num_layers"],
-        conditioning_scale=0.0 if options["c_gen_conditioning_zero"] else options.get("c_scale", 0.0),
-        channel_base=small.get("channel_base", init.get("channel_base")),
-        channel_max=small.get("channel_max", init.get("channel_max")),
-        plane_resolution=small.get("plane_res", 256),
-        decoder_lr_multiplier=options["decoder_lr_mul"],
-        side=options["box_warp"],
-        render=RenderConfig(
-            near=None if is_auto else options["ray_start"],
-            far=None if is_auto else options["ray_end"],
-            coarse_samples=options["depth_resolution"],
-            fine_samples=options["depth_resolution_importance"],
-            disparity=options["disparity_space_sampling"],
-            white_back=options.get("white_back", False),
-        ),
-        superresolution=SuperResolutionConfig(kind, resolution, channels, antialias=antialias),
-    )
+def init_kwargs_of(meta: dict) -> dict:
+    """The constructor's arguments; fixtures of reduced size name those that differ from the published ones."""
+    if "init_kwargs" in meta:
+        return meta["init_kwargs"]
+    small = meta["config"]
+    init = {"c_dim": 25, "mapping_kwargs": {"num_layers": small.get("map_layers", 2)}}
+    return init | {key: small[key] for key in INIT_KEYS if key in small}
+
+
+def config_of(meta: dict, state: dict[str, Tensor]) -> GeneratorConfig:
+    family = next(family for target, family in FAMILIES.items() if meta["target"].startswith(target))
+    options = meta.get("rendering_kwargs") or meta.get("rendering_kwargs_effective")
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    return official.config_of(init_kwargs_of(meta), options, family=family, shapes=shapes)

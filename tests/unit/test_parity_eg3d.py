@@ -12,10 +12,11 @@ from torch import Tensor
 
 from backend.generator import volume
 from backend.generator.config import GeneratorConfig, SuperResolutionConfig
-from backend.generator.eg3d import EG3DGenerator, make_rays, signed_features
+from backend.generator.official import SUPERRESOLUTIONS
+from backend.generator.plane_generator import PlaneGenerator, make_rays, signed_features
 from backend.generator.planes import sample_each_plane
 from backend.generator.rays import camera_rays, cross_cube
-from tests.unit.parity import FOLDER, SR_KINDS, Fixture, config_of, fixtures
+from tests.unit.parity import FOLDER, Fixture, config_of, fixtures
 
 
 def _is_reduced(meta: dict) -> bool:
@@ -33,8 +34,9 @@ def _is_published_classes(meta: dict) -> bool:
 @pytest.fixture(scope="module")
 def case(request: pytest.FixtureRequest) -> SimpleNamespace:
     fixture = Fixture(request.param)
-    generator = EG3DGenerator(config_of(fixture.meta)).eval().requires_grad_(False)
-    generator.load_state_dict(fixture.state())
+    state = fixture.state()
+    generator = PlaneGenerator(config_of(fixture.meta, state)).eval().requires_grad_(False)
+    generator.load_state_dict(state)
     label = fixture.io["in.c"]
     cameras = label[:, :16].reshape(-1, 4, 4), label[:, 16:].reshape(-1, 3, 3)
     return SimpleNamespace(fixture=fixture, io=fixture.io, generator=generator, cameras=cameras)
@@ -159,7 +161,7 @@ def test_each_step_along_the_rays_agrees(case, mode):
 def test_rendering_and_pictures_agree(case, mode):
     size = case.fixture.meta["config"]["nrr"]
     rendering = case.generator.render(_planes(case), *case.cameras, size_px=size, **_injected(case, mode))
-    case.fixture.check(f"render.{mode}.features", signed_features(rendering, case.generator.config.render))
+    case.fixture.check(f"render.{mode}.features", signed_features(rendering, case.generator.config))
     case.fixture.check(f"render.{mode}.depth", rendering.depth[..., None])
     case.fixture.check(f"render.{mode}.weight_sum", rendering.opacity[..., None])
     images = case.generator.view(case.io["in.ws"], rendering)
@@ -228,16 +230,16 @@ def test_published_size_agrees(case):
         fixture.check(f"synthesis{size}.image.mean_std", statistics)
 
 
-@pytest.mark.parametrize("module", SR_KINDS)
+@pytest.mark.parametrize("module", SUPERRESOLUTIONS)
 @pytest.mark.parametrize(
     "path", fixtures(lambda meta: "superresolution_variants" in meta, FOLDER.parent / "state_dicts")
 )
 def test_published_weights_have_our_names_and_shapes(path, module):
     meta = json.loads(path.read_text())
-    kind, resolution, channels = SR_KINDS[module]
+    kind, resolution, channels = SUPERRESOLUTIONS[module]
     config = GeneratorConfig(superresolution=SuperResolutionConfig(kind, resolution, channels))
     with torch.device("meta"):
-        state = EG3DGenerator(config).state_dict()
+        state = PlaneGenerator(config).state_dict()
     published = {key: value for key, value in meta["tensors"].items() if not key.startswith("superresolution.")}
     published |= {f"superresolution.{key}": value for key, value in meta["superresolution_variants"][module].items()}
     assert {key: list(value.shape) for key, value in state.items()} == {

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from backend.generator import eg3d_camera, layers, rays, volume
-from backend.generator.config import RenderConfig
-from backend.generator.eg3d import signed_features
+from backend.generator.config import GeneratorConfig, RenderConfig
+from backend.generator.plane_generator import signed_features
 from tests.unit.parity import Fixture, fixtures
 
 
@@ -88,7 +88,7 @@ def test_ray_marching_agrees(ops, background):
     depth = depth.nan_to_num(torch.inf).clamp(depths.min(), depths.max())
     ops.check(f"march.{background}.depth", depth[..., None])
     rendering = volume.Rendering(features, depth, opacity)
-    config = RenderConfig(white_back=background == "white1")
+    config = GeneratorConfig(render=RenderConfig(white_back=background == "white1"))
     ops.check(f"march.{background}.rgb", signed_features(rendering, config))
 
 

@@ -7,7 +7,7 @@ import torch
 
 from backend.camera import look_at_camera
 from backend.generator.config import GeneratorConfig, RenderConfig, SuperResolutionConfig
-from backend.generator.eg3d import EG3DField, EG3DGenerator
+from backend.generator.plane_generator import PlaneField, PlaneGenerator
 
 SMALL = {
     "z_dim": 6,
@@ -25,7 +25,7 @@ SMALL = {
 
 def make(**changes):
     torch.manual_seed(6)
-    return EG3DGenerator(GeneratorConfig(**(SMALL | changes))).requires_grad_(False)
+    return PlaneGenerator(GeneratorConfig(**(SMALL | changes))).requires_grad_(False)
 
 
 def cameras(*yaws_deg):
@@ -75,11 +75,12 @@ def test_an_empty_scene_shows_the_background(is_white):
 
 def test_a_field_is_the_activated_decoder_in_any_chunks():
     generator = make()
-    planes = generator.make_planes(codes(generator))
+    ws = codes(generator)
+    planes = generator.make_planes(ws)
     points = torch.rand(50, 3) - 0.5
     raw, colors = generator.raw_field(planes, points[None])
     for size in (7, 50, 1000):
-        field = EG3DField(generator, planes, points_per_chunk=size)
+        field = PlaneField(generator, planes, ws, points_per_chunk=size)
         torch.testing.assert_close(field.density(points), torch.nn.functional.softplus(raw[0] - 1))
         torch.testing.assert_close(field.color(points), colors[0, :, :3].clamp(0, 1))
 
@@ -107,7 +108,7 @@ def test_a_plane_offset_moves_the_field_and_takes_gradients():
 
 def test_the_defaults_are_the_published_sizes():
     with torch.device("meta"):
-        generator = EG3DGenerator(GeneratorConfig())
+        generator = PlaneGenerator(GeneratorConfig())
     state = generator.state_dict()
     assert len(state) == 176
     assert round(sum(value.numel() for value in state.values()) / 1e6, 1) == 31.5

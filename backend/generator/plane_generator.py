@@ -1,0 +1,386 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generators of the EG3D family, whole: from a random vector to planes, images and a field to mesh.
+
+One class serves them all; `GeneratorConfig` says what differs. The names of its parts are those of the published
+weights, which `load_state_dict` reads as they are.
+
+Source:
+    Chan et al. 2022, Efficient Geometry-aware 3D Generative Adversarial Networks, arXiv:2112.07945.
+    An et al. 2023, PanoHead, arXiv:2303.13071 (tri-grid, background, camera shift).
+    Wu et al. 2023, 3DPortraitGAN, arXiv:2307.14770 (body pose, deformation).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from backend.generator.body_pose import PoseBranch
+from backend.generator.config import GeneratorConfig
+from backend.generator.decoder import Decoder
+from backend.generator.layers import NoiseMode, ToRGB
+from backend.generator.mapping import MappingNetwork
+from backend.generator.planes import sample_planes
+from backend.generator.rays import camera_rays, cube_limits
+from backend.generator.superresolution import SuperResolution
+from backend.generator.synthesis import SynthesisNetwork, channel_table
+from backend.generator.volume import Rays, Rendering, activate_density, render_rays
+
+EMPTY = -1000.0  # Raw density where nothing is.
+
+# Points where rays sample, world units, to points in the planes' own space.
+Deform = Callable[[Tensor], Tensor]
+
+
+class Backbone(nn.Module):
+    """Mapping and synthesis, under the names of the published weights."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.synthesis = SynthesisNetwork(
+            w_dim=config.w_dim,
+            resolution=config.plane_resolution,
+            image_channels=3 * config.plane_channels * config.plane_depth,
+            channels=channel_table(config.plane_resolution, base=config.channel_base, largest=config.channel_max),
+            clamp=config.clamp,
+        )
+        self.mapping = MappingNetwork(
+            z_dim=config.z_dim,
+            c_dim=config.c_dim + config.pose_dim,
+            w_dim=config.w_dim,
+            num_ws=self.synthesis.num_ws,
+            num_layers=config.mapping_layers,
+        )
+
+
+@dataclass(frozen=True)
+class Images:
+    """Views of a batch of heads.
+
+    Args:
+        image: Final picture; the raw one when there is no super-resolution.
+        image_raw: As rendered, before super-resolution.
+        depth: Distance along the ray, world units.
+        opacity: Light absorbed, in [0, 1].
+        background: What stands behind the head, in the size of the rendering; None for a generator without one.
+    """
+
+    image: Float[Tensor, "b 3 side side"]
+    image_raw: Float[Tensor, "b 3 r r"]
+    depth: Float[Tensor, "b 1 r r"]
+    opacity: Float[Tensor, "b 1 r r"]
+    background: Float[Tensor, "b 3 r r"] | None = None
+
+    @property
+    def mask(self) -> Float[Tensor, "b 1 r r"]:
+        """Opacity as the published networks of heads with a background give it, a little wider than [0, 1]."""
+        return self.opacity * 1.002 - 0.001
+
+
+class PlaneGenerator(nn.Module):
+    """A generator that reads published weights with `load_state_dict`.
+
+    Args:
+        config: Sizes and constants.
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = Backbone(config)
+        self.decoder = Decoder(
+            config.plane_channels,
+            hidden=config.decoder_hidden,
+            outputs=config.decoder_outputs,
+            lr_multiplier=config.decoder_lr_multiplier,
+            activation=config.feature_activation,
+        )
+        if config.superresolution is not None:
+            self.superresolution = SuperResolution(
+                config.superresolution, features=config.decoder_outputs, w_dim=config.w_dim
+            )
+        if config.background_resolution is not None:
+            self.bcg_synthesis = _background_network(config, config.background_resolution)
+        if config.has_torgb:
+            self.torgb = ToRGB(config.decoder_outputs, 3, w_dim=config.w_dim)
+        if config.has_camera_shift:
+            self.t_mapping = MappingNetwork(
+                z_dim=config.z_dim,
+                c_dim=config.c_dim,
+                w_dim=3,
+                num_ws=1,
+                num_layers=2,
+                lr_multiplier=1.0,
+                last_activation="linear",
+            )
+        if config.pose_dim:
+            self.pose_branch = PoseBranch(config.z_dim + config.c_dim, (128, 32))
+
+    def make_ws(
+        self,
+        z: Float[Tensor, "b z_dim"],
+        label: Float[Tensor, "b c_dim"],
+        *,
+        pose: Float[Tensor, "b pose_dim"] | None = None,
+        truncation: float = 1.0,
+        cutoff: int | None = None,
+    ) -> Float[Tensor, "b num_ws w_dim"]:
+        """Style codes.
+
+        Args:
+            z: Standard normal.
+            label: Camera that conditions the head, as `eg3d_camera.label_of` writes it.
+            pose: Of the body; the rest pose when omitted.
+            truncation: 1 leaves the codes alone, 0 gives the average code.
+            cutoff: How many rows are truncated; None for all.
+        """
+        if pose is None:
+            pose = label.new_zeros(len(label), self.config.pose_dim)
+        condition = torch.cat([label, pose], dim=1) * self.config.conditioning_scale
+        return self.backbone.mapping(z, condition, truncation=truncation, cutoff=cutoff)
+
+    def camera_shift(
+        self, z: Float[Tensor, "b z_dim"], label: Float[Tensor, "b c_dim"], *, truncation: float = 1.0
+    ) -> Float[Tensor, "b 3"]:
+        """What PanoHead adds to the place of a head's camera in training, world units; 0 for other families."""
+        if not self.config.has_camera_shift:
+            return label.new_zeros(len(label), 3)
+        return self.t_mapping(z, label * self.config.conditioning_scale, truncation=truncation)[:, 0]
+
+    def make_planes(
+        self, ws: Float[Tensor, "b num_ws w_dim"], *, noise: NoiseMode = "const"
+    ) -> Float[Tensor, "b 3 cd r r"]:
+        """Feature planes of style codes."""
+        return self.backbone.synthesis(ws, noise=noise).unflatten(1, (3, -1))
+
+    def make_background(
+        self, ws: Float[Tensor, "b num_ws w_dim"], *, noise: NoiseMode = "const"
+    ) -> Float[Tensor, "b c s s"] | None:
+        """The feature image behind the heads; None for a generator without one."""
+        if self.config.background_resolution is None:
+            return None
+        missing = self.bcg_synthesis.num_ws - ws.shape[1]
+        if missing > 0:
+            ws = torch.cat([ws, ws[:, -1:].expand(-1, missing, -1)], dim=1)
+        return self.bcg_synthesis(ws[:, : self.bcg_synthesis.num_ws], noise=noise)
+
+    def raw_field(
+        self, planes: Float[Tensor, "b 3 cd r r"], points: Float[Tensor, "b n 3"]
+    ) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n c"]]:
+        """Density before activation and colour features of points, world units."""
+        return self.decoder(_sample(self.config, planes, points))
+
+    def render(
+        self,
+        planes: Float[Tensor, "b 3 cd r r"],
+        cam2world: Float[Tensor, "b 4 4"],
+        intrinsics: Float[Tensor, "b 3 3"],
+        *,
+        size_px: int | None = None,
+        jitter: Float[Tensor, "b n s"] | None = None,
+        u: Float[Tensor, "b n f"] | None = None,
+        deform: Deform | None = None,
+    ) -> Rendering:
+        """What square cameras see of the planes.
+
+        Args:
+            planes: Of a batch of heads.
+            cam2world: Camera axes and centre.
+            intrinsics: In image widths.
+            size_px: Side of the rendering; the trained one when omitted.
+            jitter: As `volume.render_rays` takes it.
+            u: As `volume.render_rays` takes it.
+            deform: From where rays sample to the planes' own space, such as `deformation.MeshDeformation`.
+        """
+
+        def visible(points: Tensor) -> tuple[Tensor, Tensor]:
+            if deform is not None:
+                points = deform(points)
+            raw, features = self.raw_field(planes, points)
+            return without_margin(self.config, points, raw), features
+
+        rays = make_rays(self.config, cam2world, intrinsics, size_px or self.config.neural_resolution)
+        return render_rays(visible, rays, self.config.render, jitter=jitter, u=u)
+
+    def view(
+        self,
+        ws: Float[Tensor, "b num_ws w_dim"],
+        rendering: Rendering,
+        *,
+        background: Float[Tensor, "b c s s"] | None = None,
+        noise: NoiseMode | None = None,
+        superresolve: bool = True,
+    ) -> Images:
+        """The pictures of a rendering.
+
+        Args:
+            ws: Style of the super-resolution.
+            rendering: Of a square image.
+            background: As `make_background` gives it.
+            noise: Of the super-resolution; the configured one when omitted.
+            superresolve: Whether the image is more than the raw one.
+        """
+        depth, opacity = (_to_image(x) for x in (rendering.depth, rendering.opacity))
+        features = _to_image(signed_features(rendering, self.config))
+        behind = None
+        if background is not None:
+            background = _resize(background, len(features[0, 0]))
+            features = features + (1 - opacity) * background
+            behind = self._rgb(background, ws)
+        raw = self._rgb(features, ws)
+        if self.config.superresolution is None or not superresolve:
+            return Images(raw, raw, depth, opacity, behind)
+        noise = noise or self.config.superresolution.noise
+        return Images(self.superresolution(raw, features, ws, noise=noise), raw, depth, opacity, behind)
+
+    def forward(
+        self,
+        ws: Float[Tensor, "b num_ws w_dim"],
+        cam2world: Float[Tensor, "b 4 4"],
+        intrinsics: Float[Tensor, "b 3 3"],
+        *,
+        size_px: int | None = None,
+        noise: NoiseMode = "const",
+        deform: Deform | None = None,
+    ) -> Images:
+        """Pictures of style codes through cameras.
+
+        Args:
+            ws: As `make_ws` gives them.
+            cam2world: Camera axes and centre.
+            intrinsics: In image widths.
+            size_px: Side of the rendering, before super-resolution; the trained one when omitted.
+            noise: Of the planes and the background.
+            deform: As `render` takes it.
+        """
+        planes = self.make_planes(ws, noise=noise)
+        rendering = self.render(planes, cam2world, intrinsics, size_px=size_px, deform=deform)
+        return self.view(ws, rendering, background=self.make_background(ws, noise=noise))
+
+    def field(
+        self, ws: Float[Tensor, "1 num_ws w_dim"], plane_offset: Float[Tensor, "1 3 cd r r"] | None = None
+    ) -> "PlaneField":
+        """One head as density and colour, to mesh and to texture.
+
+        Args:
+            ws: Of one head.
+            plane_offset: Added to its planes.
+        """
+        planes = self.make_planes(ws)
+        return PlaneField(self, planes if plane_offset is None else planes + plane_offset, ws)
+
+    def _rgb(self, features: Float[Tensor, "b c r r"], ws: Tensor) -> Float[Tensor, "b 3 r r"]:
+        return self.torgb(features, ws[:, -1]) if self.config.has_torgb else features[:, :3]
+
+
+class PlaneField:
+    """A head of a generator, as `backend.field.Field` asks.
+
+    Args:
+        generator: Decodes the planes.
+        planes: Of one head.
+        ws: Of that head.
+        points_per_chunk: Points evaluated at a time; bounds the memory.
+    """
+
+    def __init__(
+        self,
+        generator: PlaneGenerator,
+        planes: Float[Tensor, "1 3 cd r r"],
+        ws: Float[Tensor, "1 num_ws w_dim"],
+        *,
+        points_per_chunk: int = 2**17,
+    ) -> None:
+        config = generator.config
+        self.planes = planes
+        self.side = config.side * config.mesh_share
+        self.level = float(activate_density(torch.tensor(config.raw_level, dtype=torch.float64)))
+        self._ws = ws
+        self._config = config
+        self._generator = generator
+        self._points_per_chunk = points_per_chunk
+
+    def density(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+        """Density after activation, per world unit, not negative; high inside."""
+        return torch.cat([self._density(part) for part in points.split(self._points_per_chunk)])
+
+    def color(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        """sRGB colour in [0, 1]."""
+        return torch.cat([self._color(part) for part in points.split(self._points_per_chunk)])
+
+    def _density(self, points: Tensor) -> Tensor:
+        raw = self._generator.decoder.raw_density(_sample(self._config, self.planes, points[None]))[0]
+        return activate_density(without_margin(self._config, points, raw))
+
+    def _color(self, points: Tensor) -> Tensor:
+        features = _sample(self._config, self.planes, points[None])
+        decoder = self._generator.decoder
+        if not self._config.has_torgb:
+            rgb = signed_colors(decoder.rgb(features), self._config)[0]
+        else:
+            pixels = decoder(features)[1].transpose(1, 2)[..., None]
+            rgb = self._generator.torgb(pixels, self._ws[:, -1])[0, ..., 0].T
+        return ((rgb + 1) / 2).clamp(0, 1)
+
+
+def make_rays(
+    config: GeneratorConfig, cam2world: Float[Tensor, "b 4 4"], intrinsics: Float[Tensor, "b 3 3"], size_px: int
+) -> Rays:
+    """Rays of square cameras with the configured limits."""
+    origins, directions = camera_rays(cam2world, intrinsics, size_px)
+    if config.render.near is None or config.render.far is None:
+        return Rays(origins, directions, *cube_limits(origins, directions, config.side))
+    near = torch.full_like(origins[..., 0], config.render.near)
+    return Rays(origins, directions, near, torch.full_like(near, config.render.far))
+
+
+def without_margin(
+    config: GeneratorConfig, points: Float[Tensor, "*n 3"], raw: Float[Tensor, "*n"]
+) -> Float[Tensor, "*n"]:
+    """Raw density with the strip inside the cube's side walls emptied, where the configuration asks for it."""
+    if config.empty_margin is None:
+        return raw
+    limit = config.side / 2 - config.empty_margin
+    is_margin = (points[..., 0].abs() > limit) | (points[..., 2].abs() > limit)
+    return torch.where(is_margin, EMPTY, raw)
+
+
+def signed_features(rendering: Rendering, config: GeneratorConfig) -> Float[Tensor, "b n c"]:
+    """Composite features over white or black, in about [-1, 1] where they were in [0, 1]."""
+    background = 1 - rendering.opacity[..., None] if config.render.white_back else 0.0
+    return signed_colors(rendering.features + background, config)
+
+
+def signed_colors(features: Float[Tensor, "*n c"], config: GeneratorConfig) -> Float[Tensor, "*n c"]:
+    """Features of a sigmoid from [0, 1] to [-1, 1]; others are left alone."""
+    return 2 * features - 1 if config.feature_activation == "sigmoid" else features
+
+
+def _background_network(config: GeneratorConfig, resolution: int) -> SynthesisNetwork:
+    return SynthesisNetwork(
+        w_dim=config.w_dim,
+        resolution=resolution,
+        image_channels=config.decoder_outputs,
+        channels=channel_table(resolution, base=config.channel_base // 2, largest=config.channel_max),
+        clamp=config.clamp,
+    )
+
+
+def _sample(config: GeneratorConfig, planes: Tensor, points: Tensor) -> Tensor:
+    return sample_planes(planes, points, side=config.side, axes=config.plane_axes, depth=config.plane_depth)
+
+
+def _resize(image: Float[Tensor, "b c s s"], size_px: int) -> Float[Tensor, "b c r r"]:
+    if image.shape[-1] == size_px:
+        return image
+    return functional.interpolate(image, (size_px, size_px), mode="bilinear", align_corners=False, antialias=True)
+
+
+def _to_image(values: Float[Tensor, "b n *c"]) -> Float[Tensor, "b channel r r"]:
+    side = math.isqrt(values.shape[1])
+    channels_last = values if values.ndim == 3 else values[..., None]
+    return channels_last.transpose(1, 2).unflatten(2, (side, side))
