@@ -29,6 +29,7 @@ BACKEND_LEVELS = [
     "template directions generator cylinder",
     "starter surface unwrap mirror reprojection blend recolor",
     "inversion texture portrait_record preview export morph",
+    "portrait_model",
     "pipeline training",
     # doors
     "jobs console doctor",

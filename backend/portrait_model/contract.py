@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the main path needs of a model, whatever its family: the one interface between pipeline and generators."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from backend.alignment import Portrait
+from backend.camera import Camera
+from backend.config import Settings, SurfaceConfig, TextureConfig
+from backend.field import Field
+from backend.head import MorphTarget
+from backend.landmarks import Face
+from backend.mesh import Mesh
+from backend.photo import Photo
+from backend.reprojection import PhotoView
+
+PORTRAIT_PX = 512  # Side of the portraits that models align.
+
+# One head in a model's latent space; only the model itself looks inside.
+CodesT = TypeVar("CodesT")
+CodesT_contra = TypeVar("CodesT_contra", contravariant=True)
+
+
+@dataclass(frozen=True)
+class Fit(Generic[CodesT]):
+    """What the landmarks alone say of a head.
+
+    Args:
+        camera: Of the portrait, in the model's world.
+        codes: Where inversion starts.
+        scores: For the report.
+    """
+
+    camera: Camera
+    codes: CodesT
+    scores: dict[str, float]
+
+
+@runtime_checkable
+class BoundMesh(Protocol[CodesT_contra]):
+    """A mesh of a field's surface that follows the codes."""
+
+    def vertices(self, codes: CodesT_contra) -> Float[np.ndarray, "v 3"]:
+        """Where the mesh's vertices lie on the head of some codes, world units."""
+        ...
+
+    def morph_targets(self, normals: Float[np.ndarray, "v 3"]) -> list[MorphTarget]:
+        """What each slider does to the vertices.
+
+        Args:
+            normals: Unit, of the vertices in the world; the same for all copies of a vertex.
+        """
+        ...
+
+
+@runtime_checkable
+class PortraitModel(Protocol[CodesT]):
+    """A generator with all that its family knows: how it wants photos, how heads are coded, what its world is like.
+
+    The model's world is right-handed with +y up; the face looks along +z and the origin lies in the head.
+
+    Attributes:
+        identity: ``id``, ``family``, ``licence`` and ``commercial_use``, for the record.
+        surface: How its fields are meshed; the number of faces is the user's.
+        texture: How its heads are painted; the size is the user's.
+        code_shapes: Name to shape of the arrays that make up the codes of a head.
+        moved_codes: Names of those arrays that sliders change.
+    """
+
+    identity: dict[str, str]
+    surface: SurfaceConfig
+    texture: TextureConfig
+    code_shapes: dict[str, tuple[int, ...]]
+    moved_codes: tuple[str, ...]
+
+    def align(self, photo: Photo, face: Face) -> Portrait:
+        """The square that the model wants to see of a face."""
+        ...
+
+    def fit(self, photo: Photo, portrait: Portrait) -> Fit[CodesT]:
+        """The camera, and a first guess of the head."""
+        ...
+
+    def invert(
+        self,
+        fit: Fit[CodesT],
+        portrait: Portrait,
+        mask: Float[Tensor, "1 1 s s"],
+        *,
+        settings: Settings,
+        step: Callable[[float], None],
+    ) -> tuple[CodesT, dict[str, float]]:
+        """Codes that show the portrait from its camera, and the last losses by name.
+
+        Args:
+            fit: The camera is kept.
+            portrait: The picture.
+            mask: The head's matte.
+            settings: Method, quality and seed are used.
+            step: Called with the done share, often.
+
+        Raises:
+            SettingsError: The model does not know the method.
+        """
+        ...
+
+    def move(self, codes: CodesT, slider_values: Mapping[str, float]) -> CodesT:
+        """The codes after sliders are moved.
+
+        Raises:
+            SettingsError: A name is no slider of this model.
+        """
+        ...
+
+    def field(self, codes: CodesT) -> Field:
+        """The head as density and colour in canonical space."""
+        ...
+
+    def bind(self, surface: Mesh, codes: CodesT) -> BoundMesh[CodesT]:
+        """Let a mesh of the codes' field follow other codes."""
+        ...
+
+    def views(self, codes: CodesT, /) -> list[PhotoView]:
+        """The model's own pictures of the head, sharper than its field; the most telling first."""
+        ...
+
+    def metres_per_unit(self, codes: CodesT, /) -> float:
+        """World unit in metres, so that the head has real size."""
+        ...
+
+    def to_arrays(self, codes: CodesT) -> dict[str, np.ndarray]:
+        """The codes as the record keeps them, by the names of ``code_shapes``; optional ones may be missing."""
+        ...
+
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> CodesT:
+        """The inverse of ``to_arrays``.
+
+        Raises:
+            KeyError: An array is missing.
+        """
+        ...

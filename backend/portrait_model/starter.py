@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The starter model on the main path: metres, a template behind the codes, sliders that came with it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from backend.alignment import Portrait, align_portrait
+from backend.config import Settings, SurfaceConfig, TextureConfig
+from backend.directions import Codes, move
+from backend.generator.starter import StarterField
+from backend.head import MorphTarget
+from backend.inversion.invert import invert_portrait
+from backend.inversion.parametric import Lens, ParametricFit, fit_template
+from backend.landmarks import Face
+from backend.mesh import Mesh
+from backend.morph import morph_targets
+from backend.photo import Photo
+from backend.portrait_model.contract import PORTRAIT_PX, Fit
+from backend.pose import initial_focal, principal_point
+from backend.reprojection import PhotoView
+from backend.starter import Starter
+
+
+class StarterModel:
+    """The starter as a ``PortraitModel``.
+
+    Args:
+        starter: On the device where it computes.
+    """
+
+    moved_codes: tuple[str, ...] = ("ws", "shape", "expression")
+
+    def __init__(self, starter: Starter) -> None:
+        self.starter = starter
+        self.identity = starter.identity
+        self.surface, self.texture = SurfaceConfig(), TextureConfig()
+        config, template = starter.generator.config, starter.template
+        self.code_shapes: dict[str, tuple[int, ...]] = {
+            "ws": (starter.generator.num_ws, config.w_dim),
+            "shape": (len(template.shape),),
+            "expression": (len(template.expression),),
+            "plane_offset": (3, config.plane_channels, config.plane_resolution, config.plane_resolution),
+        }
+
+    def align(self, photo: Photo, face: Face) -> Portrait:
+        """The upright head with hair and some shoulder."""
+        return align_portrait(photo, face, size_px=PORTRAIT_PX)
+
+    def fit(self, photo: Photo, portrait: Portrait) -> Fit[Codes]:
+        """Shape, expression and camera from the landmarks; the appearance is an ordinary one."""
+        lens = Lens(initial_focal(photo, portrait), principal_point(photo, portrait))
+        fit = fit_template(self.starter.template, portrait.landmarks / portrait.size_px, lens)
+        with torch.no_grad():
+            ws = self.starter.generator.map(self.starter.candidates[:1].to(self._device))[0]
+        codes = Codes(ws.cpu().numpy(), fit.shape, fit.expression)
+        return Fit(fit.camera, codes, {"landmark_mm": round(1000 * fit.residual_m, 3)})
+
+    def invert(
+        self,
+        fit: Fit[Codes],
+        portrait: Portrait,
+        mask: Float[Tensor, "1 1 s s"],
+        *,
+        settings: Settings,
+        step: Callable[[float], None],
+    ) -> tuple[Codes, dict[str, float]]:
+        """The appearance that shows the portrait; shape and expression stay as fitted."""
+        known = ParametricFit(fit.camera, fit.codes.shape, fit.codes.expression, fit.scores["landmark_mm"] / 1000)
+        return invert_portrait(
+            self.starter, known, portrait, mask, quality=settings.quality, seed=settings.seed, step=step
+        )
+
+    def move(self, codes: Codes, slider_values: Mapping[str, float]) -> Codes:
+        """The codes after sliders are moved; see ``directions.move``."""
+        return move(codes, self.starter.directions, slider_values)
+
+    def field(self, codes: Codes) -> StarterField:
+        """The head in canonical space, metres."""
+        ws = torch.from_numpy(codes.ws.astype(np.float32))[None].to(self._device)
+        offset = None
+        if codes.plane_offset is not None:
+            offset = torch.from_numpy(codes.plane_offset.astype(np.float32))[None].to(self._device)
+        with torch.no_grad():
+            return self.starter.generator.field(ws, offset)
+
+    def bind(self, surface: Mesh, codes: Codes) -> "TemplateMesh":
+        """Let the mesh follow the template."""
+        binding = self.starter.template.binding(surface.vertices.astype(np.float64))
+        return TemplateMesh(self.starter, surface, codes, binding)
+
+    def views(self, _: Codes) -> list[PhotoView]:
+        """None: the field itself is as sharp as the starter gets."""
+        return []
+
+    def metres_per_unit(self, _: Codes) -> float:
+        """1: the starter's world is in metres."""
+        return 1.0
+
+    def to_arrays(self, codes: Codes) -> dict[str, np.ndarray]:
+        """The codes by name, without a plane offset where there is none."""
+        arrays = {"ws": codes.ws, "shape": codes.shape, "expression": codes.expression}
+        return arrays if codes.plane_offset is None else arrays | {"plane_offset": codes.plane_offset}
+
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> Codes:
+        """The inverse of ``to_arrays``."""
+        return Codes(arrays["ws"], arrays["shape"], arrays["expression"], arrays.get("plane_offset"))
+
+    @property
+    def _device(self) -> torch.device:
+        return self.starter.generator.mean_planes.device
+
+
+@dataclass(frozen=True)
+class TemplateMesh:
+    """A canonical mesh whose vertices follow those of the template around them.
+
+    Args:
+        starter: The model.
+        surface: In canonical space.
+        codes: Of the field that was meshed.
+        binding: Of the vertices, from ``Template.binding``.
+    """
+
+    starter: Starter
+    surface: Mesh
+    codes: Codes
+    binding: sp.csr_matrix
+
+    def vertices(self, codes: Codes) -> Float[np.ndarray, "v 3"]:
+        """The vertices as shape and expression place them, metres."""
+        offsets = self.starter.template.offsets(codes.shape, codes.expression)
+        return (self.surface.vertices + self.binding @ offsets).astype(np.float32)
+
+    def morph_targets(self, normals: Float[np.ndarray, "v 3"]) -> list[MorphTarget]:
+        """One per direction of the starter."""
+        return morph_targets(self.starter, self.codes, self.surface, normals=normals, binding=self.binding)
