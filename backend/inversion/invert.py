@@ -85,5 +85,6 @@ def invert_portrait(
         random=torch.Generator().manual_seed(seed),
         step=lambda done: step(START_SHARE + (1 - START_SHARE) * done),
     )
-    codes = Codes(inversion.ws[0].cpu().numpy(), fit.shape, fit.expression, inversion.plane_offset[0].cpu().numpy())
+    offset = None if inversion.plane_offset is None else inversion.plane_offset[0].cpu().numpy()
+    codes = Codes(inversion.ws[0].cpu().numpy(), fit.shape, fit.expression, offset)
     return codes, {name: round(value, 5) for name, value in inversion.losses.items()}

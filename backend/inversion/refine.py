@@ -26,6 +26,7 @@ from backend.inversion.losses import (
     photo_loss,
     total_variation,
 )
+from backend.inversion.method import Inversion, Step
 from backend.inversion.view import PhotoRays, render_rays
 
 SILHOUETTE_WEIGHT = 0.25
@@ -61,24 +62,6 @@ class RefineConfig:
     offset_steps: int
     code_rate: float = 0.12
     offset_rate: float = 0.02
-
-
-@dataclass(frozen=True)
-class Inversion:
-    """The refined head.
-
-    Args:
-        ws: Codes.
-        plane_offset: Added to the planes.
-        losses: Last value of each term.
-    """
-
-    ws: Float[Tensor, "1 num_ws w_dim"]
-    plane_offset: Float[Tensor, "1 3 c r r"]
-    losses: dict[str, float]
-
-
-Step = Callable[[float], None]
 
 
 @torch.no_grad()
@@ -130,7 +113,7 @@ def refine(
     offset, losses = _refine_offset(
         generator, ws, view, config, random, lambda done: step((config.code_steps + done) / total)
     )
-    return Inversion(ws, offset, losses or code_losses)
+    return Inversion(ws, offset, losses=losses or code_losses)
 
 
 def _refine_codes(

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long a method may work, and how fine it looks: by quality and by processor."""
+
+from dataclasses import dataclass
+
+from backend.config import Quality
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Steps and resolution.
+
+    Args:
+        code_steps: On ``ws``.
+        tune_steps: On the model's weights or the plane offset.
+        size_px: Side of the renderings; never more than the model's own.
+        superresolve: Whether plane offsets are judged on the final picture; else on the raw rendering, which spares
+            most of a step's time on a CPU.
+        patience: A stage ends when this many steps brought nothing.
+    """
+
+    code_steps: int
+    tune_steps: int
+    size_px: int
+    superresolve: bool = True
+    patience: int = 80
+
+
+# The published loops have 500 steps on codes and 350 (PTI) or 1000 (SPI) on weights; "best" on CUDA is that.
+_CUDA: dict[Quality, Budget] = {
+    "draft": Budget(80, 40, 64),
+    "balanced": Budget(250, 150, 128),
+    "best": Budget(500, 350, 128),
+}
+# A step of a full-size network takes half a minute on two cores, of a small one a second.
+_CPU: dict[Quality, Budget] = {
+    "draft": Budget(12, 8, 32, superresolve=False),
+    "balanced": Budget(40, 40, 48, superresolve=False),
+    "best": Budget(150, 120, 64),
+}
+_SPI_BEST_TUNING = 1000
+
+
+def budget_for(method: str, quality: Quality, device: str) -> Budget:
+    """The budget of a method.
+
+    Args:
+        method: Name in ``METHODS``.
+        quality: As the user chose.
+        device: Type of the torch device.
+    """
+    budget = (_CPU if device == "cpu" else _CUDA)[quality]
+    if method == "spi" and quality == "best" and device != "cpu":
+        return Budget(budget.code_steps, _SPI_BEST_TUNING, budget.size_px)
+    return budget

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The average head, and the search for codes that show the portraits with the model as it is.
+
+Source:
+    Karras et al. 2020, arXiv:1912.04958, appendix D (the search); Abdal et al. 2019, Image2StyleGAN,
+    arXiv:1904.03189 (one code per layer).
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from backend.inversion.descent import Descent, descend, ramped
+from backend.inversion.method import Inversion, Model, Start, Step, Task, part
+from backend.inversion.noise import exploration_std, noise_loss, normalize_noise
+from backend.inversion.photo_terms import confidence, photo_terms
+
+
+@dataclass(frozen=True)
+class CodeConfig:
+    """How codes are searched; the defaults are SPI's.
+
+    Args:
+        rate: Largest learning rate.
+        pixel_weight: Of squared pixel differences.
+        mean_weight: Of the squared distance from the average code.
+        noise_weight: Of the correlation in the noise.
+        one_row: Whether one code serves all layers.
+        with_noise: Whether the planes' noise is searched too; then the model's noise is changed.
+        mirror_weight: Of the portraits' mirror images, one weight per portrait; none when empty.
+    """
+
+    rate: float = 0.01
+    pixel_weight: float = 1.0
+    mean_weight: float = 0.0
+    noise_weight: float = 1e5
+    one_row: bool = False
+    with_noise: bool = False
+    mirror_weight: list[float] = field(default_factory=list)
+
+
+def mean(task: Task) -> Inversion:
+    """The start as it is: the average head, without an encoder."""
+    start = first_codes(task)
+    head = task.model.head(start.ws)
+    if start.plane_offset is not None:
+        head = head.moved(start.plane_offset)
+    task.step(1.0)
+    sure = confidence(head, task.portraits, size_px=min(task.budget.size_px, task.model.size_px))
+    return Inversion(start.ws, start.plane_offset, confidence=sure)
+
+
+def w(task: Task) -> Inversion:
+    """One code for all layers."""
+    return _searched(task, CodeConfig(one_row=True))
+
+
+def w_plus(task: Task) -> Inversion:
+    """One code per layer."""
+    return _searched(task, CodeConfig())
+
+
+def _searched(task: Task, config: CodeConfig) -> Inversion:
+    ws, losses = search_codes(task, config, step=part(task, 0, 1))
+    sure = confidence(task.model.head(ws), task.portraits, size_px=min(task.budget.size_px, task.model.size_px))
+    return Inversion(ws, losses=losses, confidence=sure)
+
+
+def first_codes(task: Task) -> Start:
+    """Codes given with the task, else those of the average head."""
+    return task.start or Start(task.model.mean_ws)
+
+
+def search_codes(
+    task: Task, config: CodeConfig, *, step: Step, model: Model | None = None
+) -> tuple[Float[Tensor, "1 num_ws w_dim"], dict[str, float]]:
+    """Codes that show the portraits, and the terms of the loss.
+
+    Args:
+        task: Its start is where the search begins.
+        config: How.
+        step: Called with the share of the search.
+        model: Whose noise may be changed; the task's when omitted.
+    """
+    search = CodeSearch(task, config, model or task.model)
+    losses = search.run(step)
+    return search.ws, losses
+
+
+class CodeSearch:
+    """A search under way.
+
+    Args:
+        task: What is searched for.
+        config: How.
+        model: Renders.
+    """
+
+    def __init__(self, task: Task, config: CodeConfig, model: Model) -> None:
+        self._task, self._config, self._model = task, config, model
+        start = first_codes(task).ws.detach()
+        rows = start.mean(1, keepdim=True) if config.one_row else start
+        self._rows = rows.clone().requires_grad_(True)
+        self._num_ws = start.shape[1]
+        self._noise = list(model.noise().values()) if config.with_noise else []
+
+    @property
+    def ws(self) -> Float[Tensor, "1 num_ws w_dim"]:
+        """The codes as they stand."""
+        return self._rows.detach().expand(-1, self._num_ws, -1).contiguous()
+
+    def run(self, step: Step) -> dict[str, float]:
+        """Search; returns the terms of the loss."""
+        for one in self._noise:
+            one.copy_(torch.randn(one.shape, generator=self._task.random))
+            one.requires_grad_(True)
+        descent = Descent(self._task.budget.code_steps, ramped(self._config.rate))
+        try:
+            return descend(
+                [self._rows, *self._noise],
+                self._terms,
+                descent,
+                step=step,
+                after=lambda: normalize_noise(self._noise),
+            )
+        finally:
+            for one in self._noise:
+                one.requires_grad_(False)
+
+    def _terms(self, number: int) -> dict[str, Tensor]:
+        task, config = self._task, self._config
+        std = exploration_std(self._model.ws_std, number / max(1, task.budget.code_steps))
+        explored = self._rows.expand(-1, self._num_ws, -1)
+        if std:
+            explored = explored + std * torch.randn(explored.shape, generator=task.random).to(explored)
+        size_px = min(task.budget.size_px, self._model.size_px)
+        head = self._model.head(explored)
+        show = partial(photo_terms, head, perception=task.perception, size_px=size_px, pixel_weight=config.pixel_weight)
+        terms = show(task.portraits)
+        mirrored = [
+            weight / len(task.portraits) * torch.stack(list(show([portrait.mirrored()]).values())).sum()
+            for weight, portrait in zip(config.mirror_weight, task.portraits, strict=bool(config.mirror_weight))
+            if weight
+        ]
+        if mirrored:
+            terms["mirror"] = torch.stack(mirrored).sum()
+        if config.mean_weight:
+            terms["mean"] = config.mean_weight * (explored - self._model.mean_ws).square().mean()
+        if self._noise:
+            terms["noise"] = config.noise_weight * noise_loss(self._noise)
+        return terms

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All inversion methods by name, and the one call that runs them."""
+
+import torch
+
+from backend.config import Quality
+from backend.errors import SettingsError
+from backend.inversion import codes
+from backend.inversion.budget import budget_for
+from backend.inversion.method import Encoder, Inversion, Method, Model, Perception, PosedPortrait, Start, Step, Task
+
+METHODS: dict[str, Method] = {"mean": codes.mean, "w": codes.w, "w+": codes.w_plus}
+
+
+def invert(
+    method: str,
+    model: Model,
+    portraits: list[PosedPortrait],
+    *,
+    quality: Quality,
+    seed: int,
+    step: Step,
+    encoder: Encoder | None = None,
+    start: Start | None = None,
+    perception: Perception | None = None,
+) -> Inversion:
+    """A head that shows one person's portraits.
+
+    Args:
+        method: Name in ``METHODS``.
+        model: Its weights stay as they are; on the device where it computes.
+        portraits: At least one, from any device.
+        quality: How much work.
+        seed: Of every random choice.
+        step: Called with the done share at every step; may raise ``Cancelled``.
+        encoder: Of this model, when one is installed.
+        start: Codes known from elsewhere.
+        perception: How pictures are compared; without downloads when omitted.
+
+    Raises:
+        SettingsError: There is no such method, or it needs an encoder that is not installed.
+        ModelError: The model's pictures are not numbers.
+    """
+    if method not in METHODS:
+        raise SettingsError(f"There is no method “{method}”; there are {', '.join(METHODS)}.", code="unknown_method")
+    device = next(model.network.parameters()).device
+    task = Task(
+        model,
+        [portrait.to(device) for portrait in portraits],
+        budget_for(method, quality, device.type),
+        torch.Generator().manual_seed(seed),
+        step,
+        encoder=encoder,
+        start=start,
+        perception=perception or Perception(),
+    )
+    return METHODS[method](task)
