@@ -27,7 +27,8 @@ BACKEND_LEVELS = [
     "pose mask likeness",
     # generator and geometry
     "template directions generator cylinder",
-    "starter surface unwrap mirror reprojection blend recolor",
+    "starter encoder surface unwrap mirror reprojection blend recolor",
+    "checkpoint",
     "inversion texture portrait_record preview export morph",
     "portrait_model",
     "pipeline training",

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Installed weights as networks, ready to compute."""
+
+import json
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from backend.catalogue import Installed
+from backend.encoder.triplanenet import TriPlaneNet, load_triplanenet
+from backend.errors import ModelError
+from backend.generator.config import GeneratorConfig
+from backend.generator.plane_generator import PlaneGenerator
+from backend.models import read_weights
+
+DECODER = "decoder."  # Where a TriPlaneNet file keeps its generator.
+POSE_PREDICTOR = "pose_predictor."  # Where a 3DPortraitGAN file keeps what predicts a body's pose from pictures.
+
+
+@dataclass(frozen=True)
+class LoadedGenerator:
+    """A generator of the EG3D family.
+
+    Args:
+        generator: In evaluation mode, frozen, on the CPU.
+        identity: ``id``, ``family``, ``licence`` and ``commercial_use``, for the record.
+        encoder: TriPlaneNet around the same generator, where the file holds one.
+    """
+
+    generator: PlaneGenerator
+    identity: dict[str, str]
+    encoder: TriPlaneNet | None = None
+
+
+def load_generator(installed: Installed) -> LoadedGenerator:
+    """The networks of an installed model.
+
+    Raises:
+        ModelError: The file is missing, damaged, or of another version of Protome.
+    """
+    tensors, metadata = read_weights(installed.path)
+    try:
+        config = GeneratorConfig.from_dict(json.loads(metadata["config"]))
+        identity = {key: metadata[key] for key in ("id", "family", "licence", "commercial_use")}
+        if metadata["family"] == "triplanenet":
+            encoder = load_triplanenet(tensors, config)
+            return LoadedGenerator(encoder.decoder, identity, encoder)
+        return LoadedGenerator(_generator(config, tensors), identity)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"The model “{installed.name}” does not fit this version of Protome. Add it again from its own file.",
+            code="model_damaged",
+        ) from error
+
+
+def _generator(config: GeneratorConfig, tensors: dict[str, Tensor]) -> PlaneGenerator:
+    """Made without memory of its own; the tensors as read become its weights."""
+    with torch.device("meta"):
+        generator = PlaneGenerator(config)
+    generator.load_state_dict(
+        {name: tensor for name, tensor in tensors.items() if not name.startswith(POSE_PREDICTOR)}, assign=True
+    )
+    return generator.eval().requires_grad_(False)
