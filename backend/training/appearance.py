@@ -37,7 +37,7 @@ HAIR = (
     (0.4, (0.500, 0.360, 0.225)),
     (0.6, (0.330, 0.220, 0.145)),
     (0.8, (0.190, 0.130, 0.095)),
-    (1.0, (0.085, 0.070, 0.065)),
+    (1.0, (0.105, 0.088, 0.082)),
 )
 RED_HAIR = (
     (0.0, (0.83, 0.52, 0.30)),
@@ -46,10 +46,10 @@ RED_HAIR = (
 )
 GREY_HAIR = (0.70, 0.69, 0.675)
 IRIS = (
-    (0.0, (0.44, 0.57, 0.68)),
-    (0.25, (0.50, 0.56, 0.56)),
-    (0.45, (0.43, 0.46, 0.28)),
-    (0.65, (0.45, 0.31, 0.15)),
+    (0.0, (0.42, 0.53, 0.63)),
+    (0.25, (0.46, 0.51, 0.51)),
+    (0.45, (0.41, 0.41, 0.28)),
+    (0.65, (0.42, 0.30, 0.17)),
     (0.85, (0.31, 0.18, 0.09)),
     (1.0, (0.19, 0.11, 0.07)),
 )
@@ -88,6 +88,7 @@ class Appearance:
         hair_grey: Share of grey hair.
         strand_contrast: Difference between strands.
         hair_roots: Darker at the roots.
+        hair_tips: Lighter ends and locks.
         scalp_hair: Density of hair on the scalp itself; 0 shows bare skin.
         hairline_height: Of the forehead.
         hairline_recession: At the temples.
@@ -124,6 +125,7 @@ class Appearance:
     hair_grey: float
     strand_contrast: float
     hair_roots: float
+    hair_tips: float
     scalp_hair: float
     hairline_height: float
     hairline_recession: float
@@ -140,7 +142,7 @@ class Appearance:
     def skin_base(self) -> Float[np.ndarray, "3"]:
         """Colour of plain skin."""
         lightness, yellowness, redness = self.tone
-        factor = 1 + 0.03 * lightness + 0.014 * np.array([redness, 0.4 * yellowness - redness, -2.2 * yellowness])
+        factor = 1 + 0.03 * lightness + 0.011 * np.array([redness, 0.4 * yellowness - redness, -2.2 * yellowness])
         return np.clip(ramp(self.melanin, SKIN) * factor, 0.02, 0.98)
 
     @property
@@ -154,7 +156,7 @@ class Appearance:
     def lip_base(self) -> Float[np.ndarray, "3"]:
         """Mean colour of the lips."""
         darkness, redness = self.lip_color
-        pale, dark = np.array([0.90, 0.63, 0.62]), np.array([0.86, 0.74, 0.76])
+        pale, dark = np.array([0.87, 0.67, 0.73]), np.array([0.92, 0.77, 0.83])
         natural = self.skin_base * (pale + (dark - pale) * self.melanin)
         natural = natural * (1 - 0.05 * darkness) * (1 + redness * np.array([0.02, -0.05, -0.03]))
         cover = 0.85 * self.lipstick
@@ -211,6 +213,7 @@ _VECTOR: tuple[tuple[str, tuple[str, ...], float, float, float], ...] = (
     ("hair_grey", ("",), 0.10, 0.25, 0.4),
     ("strand_contrast", ("",), 0.45, 0.20, 0.3),
     ("hair_roots", ("",), 0.40, 0.25, 0.2),
+    ("hair_tips", ("",), 0.10, 0.22, 0.4),
     ("scalp_hair", ("",), 0.85, 0.28, 0.7),
     ("hairline_height", ("",), 0.50, 0.20, 0.3),
     ("hairline_recession", ("",), 0.25, 0.25, 0.3),
@@ -274,6 +277,7 @@ def sample_appearance(
         hair_grey=_sample_grey(rng, age),
         strand_contrast=float(rng.beta(2.5, 3.0)),
         hair_roots=float(rng.beta(2.0, 3.0)),
+        hair_tips=float(rng.random() < 0.08 + 0.22 * (1 - gender)) * rng.uniform(0.2, 1.0),
         scalp_hair=float(rng.uniform(0.0, 0.25)) if is_bald else float(rng.uniform(0.85, 1.0)),
         hairline_height=_clip01(rng.normal(0.5, 0.18)),
         hairline_recession=_clip01(gender * (rng.beta(1.5, 3.5) + 0.9 * _clip01(age - 0.55))),
@@ -340,12 +344,12 @@ def _sample_top(rng: np.random.Generator) -> tuple[Color, Color, TopPattern]:
     first = _sample_cloth_color(rng)
     second = (0.90, 0.90, 0.89) if rng.random() < 0.35 else _sample_cloth_color(rng)
     patterns: tuple[TopPattern, ...] = ("plain", "stripes", "check")
-    return first, second, patterns[rng.choice(3, p=[0.73, 0.15, 0.12])]
+    return first, second, patterns[rng.choice(3, p=[0.78, 0.12, 0.10])]
 
 
 def _sample_cloth_color(rng: np.random.Generator) -> Color:
     """Mostly muted colours, with black, grey and white as common as in wardrobes."""
     value = rng.uniform(0.10, 0.92)
-    saturation = rng.beta(1.3, 2.2) * 0.85 * (rng.random() < 0.7)
+    saturation = rng.beta(1.3, 2.2) * (0.85 - 0.45 * value) * (rng.random() < 0.7)
     red, green, blue = hsv_to_rgb(rng.random(), saturation, value)
     return red, green, blue

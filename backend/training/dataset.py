@@ -6,7 +6,7 @@ in three dimensions (STARTER design, phase A).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ BALD = len(HAIR_STYLES)
 LONG_STYLES = ("bob01", "bob02", "long01", "ponytail01", "braid01")
 FULL_FRINGE_M, NO_FRINGE_M = 0.050, 0.095
 STYLE_WEIGHT = 2.5  # Of the style's numbers in z: hair changes the picture more than any other number.
+HAIRY_SCALP = 0.85
 HIDDEN_M = 0.0005
 CLAMP_M = 0.02
 
@@ -96,6 +97,8 @@ def sample_training_head(rng: np.random.Generator, identity: Identity, canonical
     """A random person with the identity's age, gender and ancestry."""
     appearance = sample_appearance(rng, identity.gender, identity.age, ancestry=identity.ancestry)
     dressing = sample_dressing(rng, identity.gender)
+    if dressing.style != BALD:  # Hair parts and ends over hair, not over bare skin.
+        appearance = replace(appearance, scalp_hair=max(appearance.scalp_hair, HAIRY_SCALP))
     return paint(appearance, dressing, canonical, rng)
 
 

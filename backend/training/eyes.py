@@ -13,7 +13,7 @@ IRIS_RADIUS_DM = 0.058
 IRIS_SPREAD_DM = 0.0022
 PUPIL_RADIUS_DM = 0.021
 # (sRGB) of the white, of blood in it, and of the pupil.
-SCLERA, BLOOD, PUPIL = np.array([0.83, 0.80, 0.775]), np.array([0.72, 0.42, 0.37]), np.array([0.025, 0.022, 0.022])
+SCLERA, BLOOD, PUPIL = np.array([0.80, 0.765, 0.74]), np.array([0.70, 0.41, 0.36]), np.array([0.022, 0.020, 0.020])
 
 
 def eye_color(appearance: Appearance, points_base: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
@@ -34,8 +34,10 @@ def eye_color(appearance: Appearance, points_base: Float[np.ndarray, "n 3"]) -> 
     )
     color = mix(color, PUPIL, smooth_step(off_axis, PUPIL_RADIUS_DM + 0.003, PUPIL_RADIUS_DM - 0.003))
     # The upper lid and its lashes shade the upper third of the opening; the lower lid a little of the bottom.
-    shaded = 0.50 * smooth_step(relative[:, 1], 0.012, 0.055) + 0.16 * smooth_step(relative[:, 1], -0.022, -0.05)
-    return np.clip(scale(color, (0.42, 0.36, 0.36), shaded), 0.0, 1.0)
+    shaded = 0.58 * smooth_step(relative[:, 1], 0.004, 0.055) + 0.16 * smooth_step(relative[:, 1], -0.022, -0.05)
+    # So do the corners, where the ball turns away below the lids.
+    shaded = shaded + 0.30 * smooth_step(np.abs(relative[:, 0]), 0.055, 0.125)
+    return np.clip(scale(color, (0.42, 0.36, 0.36), np.minimum(shaded, 1.0)), 0.0, 1.0)
 
 
 def _from_centre(points_base: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
@@ -66,7 +68,8 @@ def _iris(
     base = np.array(appearance.iris_color)
     length = np.maximum(np.hypot(relative[:, 0], relative[:, 1]), 1e-6)
     around = np.stack([relative[:, 0] / length * 5, relative[:, 1] / length * 5, place * 1.5], axis=1)
-    brightness = 1 + 0.22 * layered_noise(around, 2, 43) + 0.22 * bump(place, 0.62, 0.18)
+    brightness = 0.94 + 0.20 * layered_noise(around, 2, 43) + 0.22 * bump(place, 0.62, 0.18)
+    brightness = brightness * (1 - 0.30 * smooth_step(relative[:, 1], -0.01, 0.045))
     color = base * brightness[:, None]
     color = mix(color, base * np.array([1.25, 1.0, 0.7]), 0.35 * bump(place, 0.48, 0.10))
     return scale(color, (0.32, 0.32, 0.35), 0.85 * smooth_step(place, 0.76, 0.99))

@@ -6,7 +6,7 @@ from jaxtyping import Float
 
 from backend.training.appearance import Appearance
 from backend.training.noise import layered_noise, value_noise
-from backend.training.paint import bump, scale, smooth_step
+from backend.training.paint import bump, mix, scale, smooth_step
 
 CROWN_Z = -0.015  # Hair falls away from a vertical axis through the crown, here on the middle plane.
 KNOT = np.array([0.0, 0.045, -0.085])  # Where tied hair is gathered.
@@ -32,11 +32,25 @@ def hair_color(
     strands = _strand_noise(points_canonical, style_name)
     mixed_grey = 4 * appearance.hair_grey * (1 - appearance.hair_grey)
     # Light hair shows its strands by brightness; black hair hardly differs.
-    contrast = (0.10 + 0.22 * appearance.strand_contrast) * (1 + 0.5 * mixed_grey)
+    contrast = (0.13 + 0.24 * appearance.strand_contrast) * (1 + 0.4 * mixed_grey)
     color = appearance.hair_base * (1 + contrast * strands[:, None])
     warm = value_noise(points_canonical * 22.0, 131)
     color = color * (1 + 0.05 * (1 - appearance.hair_grey) * warm[:, None] * np.array([1.0, 0.2, -0.9]))
+    color = _lighten_ends(color, points_canonical, appearance, strands)
     return np.clip(_add_shade(color, points_canonical, appearance, style_name), 0.0, 1.0)
+
+
+def _lighten_ends(
+    color: Float[np.ndarray, "n 3"],
+    points: Float[np.ndarray, "n 3"],
+    appearance: Appearance,
+    strands: Float[np.ndarray, "n"],
+) -> Float[np.ndarray, "n 3"]:
+    """Sun or dye: lower hair and single locks are lighter and warmer."""
+    ends = smooth_step(points[:, 1] + 0.02 * strands, 0.045, -0.06)
+    lighter = np.minimum(appearance.hair_base * [2.0, 1.75, 1.5] + [0.10, 0.065, 0.03], [0.86, 0.76, 0.60])
+    share = appearance.hair_tips * (0.75 * ends + 0.35 * np.clip(strands, 0, 1))
+    return mix(color, np.maximum(lighter, appearance.hair_base), share)
 
 
 def _strand_noise(points: Float[np.ndarray, "n 3"], style_name: str) -> Float[np.ndarray, "n"]:

@@ -54,6 +54,7 @@ TIE: Curve = ((-0.21, 0.016), (-0.19, 0.0175), (-0.165, 0.010), (-0.152, 0.011),
 SHIRT_WHITE = np.array([0.90, 0.90, 0.89])
 STRAPS_INNER: Curve = ((-0.21, 0.060), (-0.17, 0.069), (-0.12, 0.074), (-0.10, 0.074))
 NECKBAND_M, PATTERN_M, EDGE_M = 0.012, 0.038, 0.0025
+PATTERN_CONTRAST = 0.35
 
 
 def top_color(
@@ -89,7 +90,9 @@ def top_color(
 def _cloth(appearance: Appearance, points: Float[np.ndarray, "n 3"], top_name: str) -> Float[np.ndarray, "n 3"]:
     """The main cloth: knitted tops have stripes around the body, woven ones along it."""
     color = np.tile(np.array(appearance.top_color), (len(points), 1))
-    second = np.array(appearance.top_second_color)
+    # Woven patterns are softer than the difference between two plain cloths.
+    difference = np.array(appearance.top_second_color) - color[:1]
+    second = color[:1] + difference * min(1.0, PATTERN_CONTRAST / max(float(np.abs(difference).max()), 1e-6))
     # Bent downwards over the shoulders, where level stripes would spread into blotches.
     level = points[:, 1] - 0.4 * np.maximum(np.abs(points[:, 0]) - 0.05, 0)
     along, around = _wave(level), _wave(points[:, 0])

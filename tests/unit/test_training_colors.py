@@ -12,6 +12,7 @@ from backend.training.face_hair import scalp_cover
 from backend.training.hair import hair_color
 from backend.training.masks import MASKS
 from backend.training.skin import LOWER_LID, UPPER_LID, skin_color
+from backend.training.skin_points import SkinPoints
 from backend.training.tops import NECKBANDS, SHIRTS, top_color
 
 CHEEK, FOREHEAD, LOWER_LIP = (0.42, 7.0, 1.3), (0.0, 7.7, 1.48), (0.08, 6.56, 1.55)
@@ -27,10 +28,14 @@ def person():
     return replace(appearance, freckles=0.0, moles=0.0, hair_melanin=0.9, hair_grey=0.0, scalp_hair=1.0, eye_makeup=0.0)
 
 
-def skin_at(appearance, *places, **masked):
+def skin_points(*places, **masked):
     points = np.array(places, dtype=float)
-    masks = {name: np.full(len(points), masked.get(name, 0.0)) for name in MASKS}
-    return skin_color(appearance, points, masks)
+    return SkinPoints(points, {name: np.full(len(points), masked.get(name, 0.0)) for name in MASKS})
+
+
+def skin_at(appearance, *places, **masked):
+    place = skin_points(*places, **masked)
+    return skin_color(appearance, place.points, place.masks)
 
 
 def head_points(count=4000):
@@ -79,14 +84,14 @@ def test_melanin_darkens_skin_everywhere(person):
 
 
 def test_hair_grows_on_the_scalp_and_not_on_face_or_neck(person):
-    places = np.array([CROWN, NAPE, FOREHEAD, CHEEK, BACK_OF_NECK])
+    places = skin_points(CROWN, NAPE, FOREHEAD, CHEEK, BACK_OF_NECK)
     np.testing.assert_allclose(scalp_cover(places, person), [1, 1, 0, 0, 0], atol=1e-3)
     tinted, bald = skin_at(person, CROWN)[0], skin_at(replace(person, scalp_hair=0.0), CROWN)[0]
     assert tinted.max() < 0.4 < bald.min()
 
 
 def test_receding_hair_bares_the_temples(person):
-    temple = np.array([[0.36, 8.06, 1.02]])
+    temple = skin_points((0.36, 8.06, 1.02))
     covered, bare = (scalp_cover(temple, replace(person, hairline_recession=amount))[0] for amount in (0.0, 1.0))
     assert covered > 0.5 > bare
 
