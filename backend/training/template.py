@@ -15,10 +15,11 @@ from backend.training.heads import HeadShapes
 from backend.training.makehuman import MakeHuman, fit_proxy, to_canonical
 from backend.training.solid import LIPS_PARTED, SIDE, BodySolid, distance_lattice
 
-MESH_SPACING_M = 0.0016
+MESH_SPACING_M = 0.0013
 OVERLAP_M = 0.012
 SNAP_M = 0.0004
 HALF_FACES = 14000
+MM_PER_M = 1000.0
 FACE_CENTRE_M = np.array([0.0, -0.01, 0.115])
 FACE_MAGNIFICATION = (12.0, 0.05)
 # ARKit's name: MakeHuman's expression units (side where they have one) and their weights.
@@ -82,8 +83,11 @@ def template_mesh(solid: BodySolid) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     vertices, faces = _largest_piece(vertices + low, faces)
     radius, magnified_radius = _magnification()
     magnified = _scale_radially(vertices, radius, magnified_radius)
-    reduced, faces = fast_simplification.simplify(magnified.astype(np.float32), faces, target_count=HALF_FACES)
-    return _mirror_half(_scale_radially(reduced.astype(np.float64), magnified_radius, radius), faces)
+    # In metres every error would lie below its first threshold, and edges would go in any order.
+    reduced, faces = fast_simplification.simplify(
+        (MM_PER_M * magnified).astype(np.float32), faces, target_count=HALF_FACES
+    )
+    return _mirror_half(_scale_radially(reduced.astype(np.float64) / MM_PER_M, magnified_radius, radius), faces)
 
 
 def _magnification() -> tuple[np.ndarray, np.ndarray]:
