@@ -5,9 +5,10 @@ Source:
     EG3D.md section 3.4, found by looking at such files.
 """
 
+from dataclasses import replace
 from typing import Any
 
-from backend.checkpoint.pickle_machine import Allowed, Budget, Rebuild, read_pickle
+from backend.checkpoint.pickle_machine import Allowed, Budget, read_pickle
 from backend.checkpoint.plain import STORAGE_DTYPES, Global, Storage
 from backend.checkpoint.source import ByteSource, refuse
 
@@ -21,12 +22,12 @@ def starts_like_legacy_stream(start: bytes) -> bool:
     return start.startswith(b"\x80\x02\x8a\x0a" + MAGIC.to_bytes(10, "little"))
 
 
-def read_legacy_stream(source: ByteSource, calls: dict[str, Rebuild], budget: Budget) -> Any:
+def read_legacy_stream(source: ByteSource, allowed: Allowed, budget: Budget) -> Any:
     """The value of a stream; tensors in it stay in the file.
 
     Args:
         source: The stream, to its end.
-        calls: Rebuilders that its value may name.
+        allowed: What its value may name, beside storages.
         budget: Is spent.
 
     Raises:
@@ -46,7 +47,8 @@ def read_legacy_stream(source: ByteSource, calls: dict[str, Rebuild], budget: Bu
     system = read_pickle(source, NOTHING, budget)
     if type(system) is not dict or system.get("little_endian") is not True:
         refuse("its numbers have another byte order than published networks have.")
-    value = read_pickle(source, Allowed(calls, values=frozenset(STORAGE_DTYPES), persistent=announce), budget)
+    names = allowed.values | STORAGE_DTYPES.keys()
+    value = read_pickle(source, replace(allowed, values=names, persistent=announce), budget)
     keys = read_pickle(source, NOTHING, budget)
     _place_storages(source, storages, keys)
     return value

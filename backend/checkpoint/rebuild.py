@@ -9,7 +9,7 @@ from typing import Any
 
 from backend.checkpoint.legacy_stream import read_legacy_stream
 from backend.checkpoint.pickle_machine import Allowed, Budget, Rebuild
-from backend.checkpoint.plain import STORAGE_DTYPES, LazyTensor, NumpyArray, NumpyType, PickledObject, Storage
+from backend.checkpoint.plain import LazyTensor, NumpyArray, NumpyType, PickledObject, Storage
 from backend.checkpoint.source import ByteSource, refuse
 
 # Classes that the published networks keep by reference; their objects become records.
@@ -33,28 +33,23 @@ BY_REFERENCE = frozenset(
 PERSISTENT_FIELDS = {"type", "version", "module_src", "class_name", "state"}
 
 
-def allowed_in_torch_files(persistent: Rebuild) -> Allowed:
-    """What a ``.pt`` file may name: containers and tensors, whose values lie outside of the pickle."""
-    return Allowed(PLAIN_CALLS, values=frozenset({*STORAGE_DTYPES, "numpy.ndarray"}), persistent=persistent)
-
-
 def allowed_in_network_pickles(budget: Budget) -> Allowed:
     """What an official ``.pkl`` may name: persistent objects, a few classes, and tensors with streams inside."""
 
     def storage_stream(data: Any) -> Storage:
-        value = read_legacy_stream(_bytes(data).again(), {}, budget)
+        value = read_legacy_stream(_bytes(data).again(), Allowed({}), budget)
         return value if isinstance(value, Storage) else refuse("a tensor's values in it are no plain values.")
 
     calls = {
         "torch_utils.persistence._reconstruct_persistent_obj": _persistent_object,
         "torch.storage._load_from_bytes": storage_stream,
     }
-    return Allowed(PLAIN_CALLS | calls, classes=BY_REFERENCE, values=frozenset({"torch.float32", "numpy.ndarray"}))
+    return Allowed({**PLAIN.calls, **calls}, classes=BY_REFERENCE, values=PLAIN.values)
 
 
 def _persistent_object(meta: Any) -> PickledObject:
     """An object of a class whose source text is in the file; the text is dropped unread."""
-    if type(meta) is not dict or not PERSISTENT_FIELDS >= meta.keys() or meta.get("type") != "class":
+    if type(meta) is not dict or not meta.keys() <= PERSISTENT_FIELDS or meta.get("type") != "class":
         refuse("it holds an object that no published network has.")
     if type(meta.get("class_name")) is not str or type(meta.get("state")) is not dict:
         refuse("it holds an object without a class or without attributes.")
@@ -111,15 +106,19 @@ def _bytes(data: Any) -> ByteSource:
 
 
 _ARRAYS: dict[str, Rebuild] = {"scalar": _numpy_scalar, "_reconstruct": _numpy_array}
-PLAIN_CALLS: dict[str, Rebuild] = {
-    "collections.OrderedDict": _dictionary,
-    "dnnlib.util.EasyDict": _dictionary,
-    "builtins.set": _set,
-    "__builtin__.set": _set,
-    "_codecs.encode": _encoded,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_parameter": _parameter,
-    "numpy.dtype": _numpy_type,
-    **{f"numpy.core.multiarray.{name}": rebuild for name, rebuild in _ARRAYS.items()},
-    **{f"numpy._core.multiarray.{name}": rebuild for name, rebuild in _ARRAYS.items()},
-}
+# What any checkpoint may name: containers, tensors and numpy's numbers.
+PLAIN = Allowed(
+    {
+        "collections.OrderedDict": _dictionary,
+        "dnnlib.util.EasyDict": _dictionary,
+        "builtins.set": _set,
+        "__builtin__.set": _set,
+        "_codecs.encode": _encoded,
+        "torch._utils._rebuild_tensor_v2": _tensor,
+        "torch._utils._rebuild_parameter": _parameter,
+        "numpy.dtype": _numpy_type,
+        **{f"numpy.core.multiarray.{name}": rebuild for name, rebuild in _ARRAYS.items()},
+        **{f"numpy._core.multiarray.{name}": rebuild for name, rebuild in _ARRAYS.items()},
+    },
+    values=frozenset({"torch.float32", "numpy.ndarray"}),
+)
