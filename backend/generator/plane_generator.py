@@ -58,6 +58,19 @@ class Backbone(nn.Module):
 
 
 @dataclass(frozen=True)
+class Background:
+    """What stands behind a batch of heads.
+
+    Args:
+        features: As an image.
+        w: Style that turns them into RGB where they are shown alone.
+    """
+
+    features: Float[Tensor, "b c s s"]
+    w: Float[Tensor, "b w_dim"]
+
+
+@dataclass(frozen=True)
 class Images:
     """Views of a batch of heads.
 
@@ -157,16 +170,14 @@ class PlaneGenerator(nn.Module):
         """Feature planes of style codes."""
         return self.backbone.synthesis(ws, noise=noise).unflatten(1, (3, -1))
 
-    def make_background(
-        self, ws: Float[Tensor, "b num_ws w_dim"], *, noise: NoiseMode = "const"
-    ) -> Float[Tensor, "b c s s"] | None:
-        """The feature image behind the heads; None for a generator without one."""
+    def make_background(self, ws: Float[Tensor, "b num_ws w_dim"], *, noise: NoiseMode = "const") -> Background | None:
+        """What stands behind the heads of these codes; None for a generator without a background."""
         if self.config.background_resolution is None:
             return None
-        missing = self.bcg_synthesis.num_ws - ws.shape[1]
-        if missing > 0:
-            ws = torch.cat([ws, ws[:, -1:].expand(-1, missing, -1)], dim=1)
-        return self.bcg_synthesis(ws[:, : self.bcg_synthesis.num_ws], noise=noise)
+        count = self.bcg_synthesis.num_ws
+        missing = max(0, count - ws.shape[1])
+        ws = torch.cat([ws[:, :count], ws[:, -1:].expand(-1, missing, -1)], dim=1)
+        return Background(self.bcg_synthesis(ws, noise=noise), ws[:, -1])
 
     def raw_field(
         self, planes: Float[Tensor, "b 3 cd r r"], points: Float[Tensor, "b n 3"]
@@ -211,7 +222,7 @@ class PlaneGenerator(nn.Module):
         ws: Float[Tensor, "b num_ws w_dim"],
         rendering: Rendering,
         *,
-        background: Float[Tensor, "b c s s"] | None = None,
+        background: Background | None = None,
         noise: NoiseMode | None = None,
         superresolve: bool = True,
     ) -> Images:
@@ -220,7 +231,7 @@ class PlaneGenerator(nn.Module):
         Args:
             ws: Style of the super-resolution.
             rendering: Of a square image.
-            background: As `make_background` gives it.
+            background: As `make_background` gives it, of these codes or of others.
             noise: Of the super-resolution; the configured one when omitted.
             superresolve: Whether the image is more than the raw one.
         """
@@ -228,10 +239,10 @@ class PlaneGenerator(nn.Module):
         features = _to_image(signed_features(rendering, self.config))
         behind = None
         if background is not None:
-            background = _resize(background, len(features[0, 0]))
-            features = features + (1 - opacity) * background
-            behind = self._rgb(background, ws)
-        raw = self._rgb(features, ws)
+            resized = _resize(background.features, features.shape[-1])
+            features = features + (1 - opacity) * resized
+            behind = self._rgb(resized, background.w)
+        raw = self._rgb(features, ws[:, -1])
         if self.config.superresolution is None or not superresolve:
             return Images(raw, raw, depth, opacity, behind)
         noise = noise or self.config.superresolution.noise
@@ -273,8 +284,8 @@ class PlaneGenerator(nn.Module):
         planes = self.make_planes(ws)
         return PlaneField(self, planes if plane_offset is None else planes + plane_offset, ws)
 
-    def _rgb(self, features: Float[Tensor, "b c r r"], ws: Tensor) -> Float[Tensor, "b 3 r r"]:
-        return self.torgb(features, ws[:, -1]) if self.config.has_torgb else features[:, :3]
+    def _rgb(self, features: Float[Tensor, "b c r r"], w: Float[Tensor, "b w_dim"]) -> Float[Tensor, "b 3 r r"]:
+        return self.torgb(features, w) if self.config.has_torgb else features[:, :3]
 
 
 class PlaneField:
