@@ -185,7 +185,10 @@ def composite(
     half = functional.pad(weights, (1, 1)) / 2
     shares = torch.zeros_like(depths).scatter(-1, order, half[..., 1:] + half[..., :-1])
     opacity = weights.sum(-1)
-    depth = (shares * depths).sum(-1) / opacity
+    # An empty ray divides by 1 instead: no NaN may stand where gradients pass, not even one that is replaced later.
+    covered = opacity > 0
+    depth = (shares * depths).sum(-1) / torch.where(covered, opacity, 1)
+    depth = torch.where(covered, depth, torch.nan)
     return (shares[..., None, :] @ features).squeeze(-2), depth, opacity
 
 

@@ -149,3 +149,13 @@ def test_gradients_reach_the_field_but_not_the_fine_depths():
     render_rays(field, parallel_rays(4), CONFIG).opacity.sum().backward()
     assert raw.grad is not None
     assert (raw.grad[..., 0] > 0).all()
+
+
+def test_an_empty_ray_has_no_depth_and_a_finite_slope():
+    depths, raw, features = random_samples()
+    raw[:, 0] = -1000.0
+    raw.requires_grad_(True)
+    _, depth, opacity = composite(depths, raw, features)
+    assert (opacity[:, 0] == 0).all() and depth[:, 0].isnan().all()
+    depth.nan_to_num(2.0).sum().backward()
+    assert raw.grad.isfinite().all() and raw.grad[:, 1:].abs().sum() > 0
