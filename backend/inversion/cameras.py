@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from backend.camera import Camera
-from backend.generator.rays import camera_rays
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,28 @@ class Cameras:
         cam2world[:, :3] = turn.to(cam2world) @ cam2world[:, :3]
         return Cameras(cam2world, self.intrinsics[:1].expand(len(yaw), -1, -1))
 
-    def lift(self, depth: Float[Tensor, "b 1 r r"]) -> Float[Tensor, "b n 3"]:
-        """World points that pixels show, row by row, from their distance along the ray."""
-        origins, directions = camera_rays(self.cam2world, self.intrinsics, depth.shape[-1])
-        return origins + depth.flatten(1)[..., None] * directions
+    def lift(self, places: Float[Tensor, "b n 2"], distances: Float[Tensor, "b n"]) -> Float[Tensor, "b n 3"]:
+        """World points that appear at image positions, in image widths, this far from the camera's centre."""
+        ahead = torch.cat([places, torch.ones_like(places[..., :1])], dim=-1)
+        through = ahead @ self.intrinsics.inverse().transpose(1, 2) @ self.cam2world[:, :3, :3].transpose(1, 2)
+        return self.cam2world[:, None, :3, 3] + distances[..., None] * functional.normalize(through, dim=-1)
 
     def project(self, points: Float[Tensor, "b n 3"]) -> tuple[Float[Tensor, "b n 2"], Float[Tensor, "b n"]]:
-        """Where world points appear, image widths, and how far from the camera's centre they are, world units."""
+        """Where world points appear, image widths, and how far from the camera's centre they are, world units.
+
+        Points behind the camera have negative distances.
+        """
         placed = (points - self.cam2world[:, None, :3, 3]) @ self.cam2world[:, :3, :3]
-        image = placed / placed[..., 2:] @ self.intrinsics.transpose(1, 2)
-        return image[..., :2], placed.norm(dim=-1)
+        ahead = placed[..., 2:]
+        image = placed / torch.where(ahead.abs() < 1e-9, 1e-9, ahead) @ self.intrinsics.transpose(1, 2)
+        return image[..., :2], placed.norm(dim=-1) * ahead[..., 0].sign()
+
+
+def pixel_places(size_px: int, device: torch.device) -> Float[Tensor, "n 2"]:
+    """Pixel centres of a square image, image widths, row by row."""
+    steps = (torch.arange(size_px, device=device) + 0.5) / size_px
+    rows, columns = torch.meshgrid(steps, steps, indexing="ij")
+    return torch.stack([columns, rows], dim=-1).reshape(-1, 2)
 
 
 def cameras_of(*cameras: Camera) -> Cameras:

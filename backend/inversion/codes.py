@@ -6,17 +6,17 @@ Source:
     arXiv:1904.03189 (one code per layer).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from backend.inversion.descent import Descent, descend, ramped
-from backend.inversion.method import Inversion, Model, Start, Step, Task, part
+from backend.inversion.method import Head, Inversion, Model, PosedPortrait, Start, Step, Task, part
 from backend.inversion.noise import exploration_std, noise_loss, normalize_noise
-from backend.inversion.photo_terms import confidence, photo_terms
+from backend.inversion.photo_terms import confidence, looks, photo_terms
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,11 @@ class CodeSearch:
         for one in self._noise:
             one.copy_(torch.randn(one.shape, generator=self._task.random))
             one.requires_grad_(True)
-        descent = Descent(self._task.budget.code_steps, ramped(self._config.rate))
+        descent = Descent(
+            self._task.budget.code_steps,
+            ramped(self._config.rate),
+            judged_by=("pixels", "perceptual", "mirror", "mean"),
+        )
         try:
             return descend(
                 [self._rows, *self._noise],
@@ -136,19 +140,24 @@ class CodeSearch:
         explored = self._rows.expand(-1, self._num_ws, -1)
         if std:
             explored = explored + std * torch.randn(explored.shape, generator=task.random).to(explored)
-        size_px = min(task.budget.size_px, self._model.size_px)
         head = self._model.head(explored)
-        show = partial(photo_terms, head, perception=task.perception, size_px=size_px, pixel_weight=config.pixel_weight)
-        terms = show(task.portraits)
-        mirrored = [
-            weight / len(task.portraits) * torch.stack(list(show([portrait.mirrored()]).values())).sum()
-            for weight, portrait in zip(config.mirror_weight, task.portraits, strict=bool(config.mirror_weight))
-            if weight
-        ]
-        if mirrored:
-            terms["mirror"] = torch.stack(mirrored).sum()
+        terms = self._show(head, task.portraits)
+        if any(config.mirror_weight):
+            terms["mirror"] = self._mirror(head)
         if config.mean_weight:
             terms["mean"] = config.mean_weight * (explored - self._model.mean_ws).square().mean()
         if self._noise:
             terms["noise"] = config.noise_weight * noise_loss(self._noise)
         return terms
+
+    def _show(self, head: Head, portraits: Sequence[PosedPortrait]) -> dict[str, Tensor]:
+        size_px = min(self._task.budget.size_px, self._model.size_px)
+        pictures = looks(head, portraits, size_px=size_px)
+        return photo_terms(pictures, portraits, self._task.perception, pixel_weight=self._config.pixel_weight)
+
+    def _mirror(self, head: Head) -> Tensor:
+        """The same terms for mirrored portraits, each with its weight."""
+        portraits, weights = self._task.portraits, self._config.mirror_weight
+        chosen = [(one.mirrored(), weight) for one, weight in zip(portraits, weights, strict=True) if weight]
+        losses = [weight * torch.stack(list(self._show(head, [one]).values())).sum() for one, weight in chosen]
+        return torch.stack(losses).sum() / len(portraits)

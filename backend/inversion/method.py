@@ -42,6 +42,12 @@ class Head(Protocol):
             superresolve: Whether ``image`` is the model's final picture; else it is the raw one.
         """
 
+    def to_canonical(self, points: Float[Tensor, "1 n 3"]) -> Float[Tensor, "1 n 3"]:
+        """World points in the space where every head is upright and mirrors across x = 0."""
+
+    def to_world(self, points: Float[Tensor, "1 n 3"]) -> Float[Tensor, "1 n 3"]:
+        """The inverse of ``to_canonical``."""
+
     def decode(self, points: Float[Tensor, "1 n 3"]) -> tuple[Float[Tensor, "1 n"], Float[Tensor, "1 n 3"]]:
         """Density per world unit and sRGB colour in about [0, 1] of points in canonical space."""
 
@@ -82,35 +88,45 @@ class PosedPortrait:
 
     Args:
         image: sRGB in [-1, 1].
-        mask: Share of the head in each pixel, times the trust in it (0 where the portrait leaves the photo).
+        mask: Share of the head in each pixel.
+        trust: 1 where the photo shows something, 0 where its border was only drawn on.
         cameras: One camera, in the model's frame.
         landmarks: Of the face mesh, portrait widths; without them facial regions are not singled out.
     """
 
     image: Float[Tensor, "1 3 s s"]
     mask: Float[Tensor, "1 1 s s"]
+    trust: Float[Tensor, "1 1 s s"]
     cameras: Cameras
     landmarks: Float[Tensor, "478 2"] | None = None
+
+    @property
+    def shown(self) -> Float[Tensor, "1 1 s s"]:
+        """How much each pixel tells of the head."""
+        return self.mask * self.trust
 
     def mirrored(self) -> "PosedPortrait":
         """The portrait of the mirrored head."""
         landmarks = None
         if self.landmarks is not None:
-            order = torch.from_numpy(MIRROR)
+            order = torch.from_numpy(MIRROR).to(self.landmarks.device)
             landmarks = self.landmarks[order] * self.landmarks.new_tensor([-1, 1]) + self.landmarks.new_tensor([1, 0])
-        return PosedPortrait(self.image.flip(3), self.mask.flip(3), self.cameras.mirrored(), landmarks)
+        image, mask, trust = (values.flip(3) for values in (self.image, self.mask, self.trust))
+        return PosedPortrait(image, mask, trust, self.cameras.mirrored(), landmarks)
 
     def resized(self, size_px: int) -> "PosedPortrait":
         """At another resolution."""
         if self.image.shape[-1] == size_px:
             return self
-        image, mask = (functional.interpolate(x, (size_px, size_px), mode="area") for x in (self.image, self.mask))
-        return PosedPortrait(image, mask, self.cameras, self.landmarks)
+        maps = (self.image, self.mask, self.trust)
+        image, mask, trust = (functional.interpolate(values, (size_px, size_px), mode="area") for values in maps)
+        return PosedPortrait(image, mask, trust, self.cameras, self.landmarks)
 
     def to(self, device: torch.device) -> "PosedPortrait":
         """The same on a device."""
         landmarks = None if self.landmarks is None else self.landmarks.to(device)
-        return PosedPortrait(self.image.to(device), self.mask.to(device), self.cameras.to(device), landmarks)
+        image, mask, trust = (values.to(device) for values in (self.image, self.mask, self.trust))
+        return PosedPortrait(image, mask, trust, self.cameras.to(device), landmarks)
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,19 @@ import torch
 
 from backend.config import Quality
 from backend.errors import SettingsError
-from backend.inversion import codes
+from backend.inversion import codes, offset, tuning
 from backend.inversion.budget import budget_for
 from backend.inversion.method import Encoder, Inversion, Method, Model, Perception, PosedPortrait, Start, Step, Task
 
-METHODS: dict[str, Method] = {"mean": codes.mean, "w": codes.w, "w+": codes.w_plus}
+METHODS: dict[str, Method] = {
+    "mean": codes.mean,
+    "w": codes.w,
+    "w+": codes.w_plus,
+    "pti": tuning.pti,
+    "spi": tuning.spi,
+    "triplanenet": offset.triplanenet,
+    "protome": offset.protome,
+}
 
 
 def invert(

@@ -2,67 +2,61 @@
 """What every method pays for at the portraits' own cameras; background has no say."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from backend.generator.plane_generator import Images
 from backend.inversion.method import Head, Perception, PosedPortrait
 
 CONFIDENCE_SCALE = 0.2  # Mean difference of colour, in a picture that spans 2, at which confidence is 1 / e.
 
 
-def masked_pixels(image: Float[Tensor, "b 3 s s"], portrait: PosedPortrait) -> Float[Tensor, ""]:
-    """Mean squared difference per pixel of the mask."""
-    difference = (portrait.mask * (image - portrait.image)).square().mean()
-    return difference / portrait.mask.square().mean().clamp(min=1e-4)
-
-
-def masked_distance(
-    image: Float[Tensor, "b 3 s s"], portrait: PosedPortrait, perception: Perception
-) -> Float[Tensor, ""]:
-    """Perceptual distance of the masked pictures."""
-    return perception.distance(image * portrait.mask, portrait.image * portrait.mask)
+def looks(head: Head, portraits: Sequence[PosedPortrait], *, size_px: int, superresolve: bool = True) -> list[Images]:
+    """Pictures of the head at each portrait's camera; see ``Head.render``."""
+    return [head.render(portrait.cameras, size_px=size_px, superresolve=superresolve) for portrait in portraits]
 
 
 def photo_terms(
-    head: Head,
-    portraits: list[PosedPortrait],
+    pictures: Sequence[Images],
+    portraits: Sequence[PosedPortrait],
     perception: Perception,
     *,
-    size_px: int,
     pixel_weight: float = 1.0,
-    superresolve: bool = True,
 ) -> dict[str, Tensor]:
     """Mean over the portraits of pixel and perceptual differences.
 
     Args:
-        head: Rendered at each portrait's camera.
+        pictures: As ``looks`` makes them.
         portraits: Compared at the size of the pictures.
         perception: How.
-        size_px: Side of the rendering.
         pixel_weight: Of the squared pixel differences.
-        superresolve: Whether the final or the raw picture is compared.
     """
     pixels, distances = [], []
-    for portrait in portraits:
-        image = head.render(portrait.cameras, size_px=size_px, superresolve=superresolve).image
-        seen = portrait.resized(image.shape[-1])
-        pixels.append(pixel_weight * masked_pixels(image, seen))
-        distances.append(masked_distance(image, seen, perception))
+    for picture, portrait in zip(pictures, portraits, strict=True):
+        seen = portrait.resized(picture.image.shape[-1])
+        pixels.append(pixel_weight * masked_pixels(picture.image, seen))
+        distances.append(perception.distance(picture.image * seen.shown, seen.image * seen.shown))
     return {"pixels": torch.stack(pixels).mean(), "perceptual": torch.stack(distances).mean()}
 
 
+def masked_pixels(image: Float[Tensor, "1 3 s s"], portrait: PosedPortrait) -> Float[Tensor, ""]:
+    """Mean squared difference per pixel that shows the head."""
+    difference = (portrait.shown * (image - portrait.image)).square().mean()
+    return difference / portrait.shown.square().mean().clamp(min=1e-4)
+
+
 @torch.no_grad()
-def confidence(head: Head, portraits: list[PosedPortrait], *, size_px: int) -> float:
+def confidence(head: Head, portraits: Sequence[PosedPortrait], *, size_px: int) -> float:
     """How well the head shows the portraits, from 1 (all alike) down to 0.
 
     It knows nothing of what the portraits do not show.
     """
     worst = 0.0
-    for portrait in portraits:
-        image = head.render(portrait.cameras, size_px=size_px).image
-        seen = portrait.resized(image.shape[-1])
-        difference = (seen.mask * (image - seen.image).abs().mean(1, keepdim=True)).sum() / seen.mask.sum().clamp(min=1)
-        worst = max(worst, float(difference))
+    for picture, portrait in zip(looks(head, portraits, size_px=size_px), portraits, strict=True):
+        seen = portrait.resized(picture.image.shape[-1])
+        difference = (picture.image - seen.image).abs().mean(1, keepdim=True)
+        worst = max(worst, float((seen.shown * difference).sum() / seen.shown.sum().clamp(min=1)))
     return math.exp(-worst / CONFIDENCE_SCALE)

@@ -49,8 +49,17 @@ class PlaneHead:
         )
         background = self.generator.make_background(self.ws)
         if background is not None:
-            background = background.expand(count, -1, -1, -1)
+            features, w = background.features.expand(count, -1, -1, -1), background.w.expand(count, -1)
+            background = replace(background, features=features, w=w)
         return self.generator.view(ws, rendering, background=background, superresolve=superresolve)
+
+    def to_canonical(self, points: Float[Tensor, "1 n 3"]) -> Float[Tensor, "1 n 3"]:
+        """Where the planes hold world points."""
+        return points if self.deform is None else self.deform(points)
+
+    def to_world(self, points: Float[Tensor, "1 n 3"]) -> Float[Tensor, "1 n 3"]:
+        """The inverse of ``to_canonical`` to first order, which is good for a slightly turned head."""
+        return points if self.deform is None else 2 * points - self.deform(points)
 
     def decode(self, points: Float[Tensor, "1 n 3"]) -> tuple[Float[Tensor, "1 n"], Float[Tensor, "1 n 3"]]:
         """Density per world unit and sRGB colour in about [0, 1] of canonical points."""

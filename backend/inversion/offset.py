@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Methods that change one head's planes and leave the generator alone: TriPlaneNet's encoder, and Protome's own.
+
+Planes have all the capacity that tuned weights have, a step on them needs no pass through the generator's backbone,
+and what sliders and mixing do to codes keeps its meaning.
+
+Source:
+    Bhattarai et al. 2023, TriPlaneNet, arXiv:2303.13497; Yin et al. 2023, SPI, CVPR, for the priors; Jiang et al.
+    2023, GOAE, for the depth of what is not the head.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from backend.errors import SettingsError
+from backend.generator.plane_generator import Images
+from backend.inversion.codes import CodeConfig, mean, search_codes
+from backend.inversion.descent import Descent, descend, ramped
+from backend.inversion.losses import total_variation
+from backend.inversion.method import Head, Inversion, PosedPortrait, Start, Step, Task, part
+from backend.inversion.photo_terms import confidence, looks, photo_terms
+from backend.inversion.pseudo_views import PseudoViews, adjacent_loss, shape_loss
+from backend.inversion.symmetry import symmetry_loss
+from backend.inversion.warp import TOLERANCE
+
+OFFSET_RATE = 0.03  # Spreads of the planes per step.
+# Image widths around the head's matte in which neither head nor empty space is asked for.
+OUTLINE = 1 / 64
+BEHIND = 0.3  # Sides of the cube behind the head's centre where a background inside the volume belongs.
+
+
+@dataclass(frozen=True)
+class OffsetWeights:
+    """What the offset pays for besides the portraits.
+
+    Args:
+        adjacent: The portrait warped to cameras beside its own.
+        symmetry: Of the hidden side to the seen one.
+        shape: Change of depth and opacity from both sides.
+        empty: Anything of the head outside its silhouette.
+        smooth: Steps between neighbouring cells of the offset, in spreads of the planes.
+        size: Squared size of the offset, in spreads of the planes.
+    """
+
+    adjacent: float = 0.1
+    symmetry: float = 0.3
+    shape: float = 1.0
+    empty: float = 0.25
+    smooth: float = 0.05
+    size: float = 0.01
+
+
+def triplanenet(task: Task) -> Inversion:
+    """Codes and plane offset as the encoder gives them.
+
+    Raises:
+        SettingsError: No encoder is installed for the model.
+    """
+    if task.encoder is None:
+        raise SettingsError(
+            "The method triplanenet needs an encoder for this model, and none is installed. Add one with “protome "
+            "models add”, or choose another method.",
+            code="no_encoder",
+        )
+    return mean(replace(task, start=task.encoder(task.model, task.portraits[0])))
+
+
+def protome(task: Task) -> Inversion:
+    """The encoder's head, or one from a short search of codes; then a plane offset under priors."""
+    found, losses, share = _start(task)
+    model = task.model
+    with torch.no_grad():
+        head = model.head(found.ws)
+    refinement = Refinement(task, head, found, OffsetWeights())
+    losses |= refinement.run(part(task, share, 1))
+    sure = confidence(head.moved(refinement.offset), task.portraits, size_px=refinement.size_px)
+    return Inversion(found.ws, refinement.offset, losses=losses, confidence=sure)
+
+
+def _start(task: Task) -> tuple[Start, dict[str, float], float]:
+    """Where the offset begins, the losses there, and the share of the work that it took."""
+    if task.encoder is not None:
+        return task.encoder(task.model, task.portraits[0]), {}, 0.0
+    share = task.budget.code_steps / max(1, task.budget.code_steps + task.budget.tune_steps)
+    ws, losses = search_codes(task, CodeConfig(), step=part(task, 0, share))
+    offset = None if task.start is None else task.start.plane_offset
+    return Start(ws, offset), losses, share
+
+
+class Refinement:
+    """A plane offset under way.
+
+    Args:
+        task: What is shown.
+        head: Without any offset.
+        start: Its offset is where this one begins.
+        weights: Of the priors.
+    """
+
+    def __init__(self, task: Task, head: Head, start: Start, weights: OffsetWeights) -> None:
+        self.size_px = min(task.budget.size_px, task.model.size_px)
+        self._task, self._head, self._weights = task, head, weights
+        self._spread = float(head.planes.std())
+        first = torch.zeros_like(head.planes) if start.plane_offset is None else start.plane_offset
+        self._before = head.moved(first)
+        self._offset = first.detach().clone().requires_grad_(True)
+        self._views = PseudoViews(task.model.side, self.size_px, 1, task.random, superresolve=False)
+
+    @property
+    def offset(self) -> Float[Tensor, "1 3 cd r r"]:
+        """As it stands."""
+        return self._offset.detach()
+
+    def run(self, step: Step) -> dict[str, float]:
+        """Refine; returns the terms of the loss."""
+        descent = Descent(
+            self._task.budget.tune_steps,
+            ramped(OFFSET_RATE * self._spread),
+            judged_by=("pixels", "perceptual", "empty"),
+            patience=self._task.budget.patience,
+        )
+        return descend([self._offset], self._terms, descent, step=step)
+
+    def _terms(self, _number: int) -> dict[str, Tensor]:
+        task, weights, head = self._task, self._weights, self._head.moved(self._offset)
+        pictures = looks(head, task.portraits, size_px=self.size_px, superresolve=task.budget.superresolve)
+        terms = photo_terms(pictures, task.portraits, task.perception)
+        empty = [self._empty(picture, one) for picture, one in zip(pictures, task.portraits, strict=True)]
+        terms["empty"] = weights.empty * torch.stack(empty).mean()
+        chosen = int(torch.randint(len(task.portraits), (), generator=task.random))
+        portrait, depth = task.portraits[chosen], pictures[chosen].depth.detach()
+        terms["adjacent"] = weights.adjacent * adjacent_loss(head, portrait, task.perception, self._views)
+        side = task.model.side
+        terms["symmetry"] = weights.symmetry * symmetry_loss(
+            head, portrait, depth, side=side, tolerance=TOLERANCE * side, random=task.random
+        )
+        terms["shape"] = weights.shape * shape_loss(head, self._before, portrait, self._views)
+        relative = self._offset / self._spread
+        terms["smooth"] = weights.smooth * total_variation(relative)
+        terms["size"] = weights.size * relative.square().mean()
+        return terms
+
+    def _empty(self, picture: Images, portrait: PosedPortrait) -> Tensor:
+        return empty_loss(
+            picture,
+            portrait,
+            opacity_is_matte=self._task.model.opacity_is_matte,
+            side=self._task.model.side,
+        )
+
+
+def empty_loss(picture: Images, portrait: PosedPortrait, *, opacity_is_matte: bool, side: float) -> Float[Tensor, ""]:
+    """What stands where the portrait shows no head.
+
+    Where opacity is that of the head it should be 0 there. A generator whose volume holds the background as well may
+    show something there, but behind the head.
+
+    Args:
+        picture: At the portrait's camera.
+        portrait: Its matte says where.
+        opacity_is_matte: As the model says.
+        side: Edge of the canonical cube, world units.
+    """
+    seen = portrait.resized(picture.depth.shape[-1])
+    reach = max(1, round(OUTLINE * picture.depth.shape[-1]))
+    around = functional.max_pool2d(seen.mask, 2 * reach + 1, stride=1, padding=reach)
+    outside = (around < 0.05) * seen.trust
+    if opacity_is_matte:
+        cost = picture.opacity
+    else:
+        behind = portrait.cameras.cam2world[0, :3, 3].norm() + BEHIND * side
+        cost = functional.relu(behind - picture.depth) / side
+    return (outside * cost).sum() / outside.numel()
