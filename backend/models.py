@@ -2,16 +2,31 @@
 """Weight files: how they are checked and written; ``backend/folders.py`` says where they lie."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from backend.errors import ModelError
 from backend.folders import model_path, starter_path
+
+ALIGNMENT = 8  # Bytes; of the header, as the format's own library writes it.
+ELEMENTS = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 
 
 def load_weights(name: str) -> dict[str, Tensor]:
@@ -45,24 +60,47 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Writes a weight file with its content hash; the file appears complete or not at all."""
+    """Writes a weight file with its content hash; the file appears complete or not at all.
+
+    Raises:
+        OSError: The folder cannot be written or the disk is full; a file that was there before is unchanged.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        save_file(tensors, partial, metadata | {"sha256": content_hash(tensors)})
-        partial.chmod(0o644)  # The library writes files that only their owner may read.
+        with partial.open("xb") as file:
+            _write(file, tensors, metadata | {"sha256": content_hash(tensors)})
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _write(file: BinaryIO, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Tensor after tensor, so that no second copy is in memory; wide elements first, so that all are aligned."""
+    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    header: dict[str, object] = {"__metadata__": metadata}
+    stop = 0
+    for name in names:
+        start, stop = stop, stop + tensors[name].nbytes
+        shape = list(tensors[name].shape)
+        header[name] = {"dtype": ELEMENTS[tensors[name].dtype], "shape": shape, "data_offsets": [start, stop]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % ALIGNMENT)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for name in names:
+        file.write(_bytes(tensors[name]))
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return memoryview(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
 
 
 def content_hash(tensors: dict[str, Tensor]) -> str:
     """SHA-256 over names, types, shapes and values."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        digest.update(_bytes(tensors[name]))
     return digest.hexdigest()
 
 

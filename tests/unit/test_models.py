@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+import errno
+
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from backend import models
 from backend.errors import ModelError
 from backend.folders import model_path
-from backend.models import content_hash, load_weights, read_weights, write_weights
+from backend.models import ELEMENTS, content_hash, load_weights, read_weights, write_weights
 
 
 @pytest.fixture
@@ -55,14 +59,33 @@ def test_other_files_are_noticed(weights):
     assert code_of("some") == "model_damaged"
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(weights):
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(weights, monkeypatch):
     path = model_path("some")
     before = path.read_bytes()
-    shared = torch.zeros(2)
-    with pytest.raises(RuntimeError, match="share memory"):
-        write_weights(path, {"one": shared, "same": shared}, {})
+
+    def fill_the_disk(file, tensors, metadata):
+        file.write(b"part")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(models, "_write", fill_the_disk)
+    with pytest.raises(OSError, match="No space"):
+        write_weights(path, {"one": torch.zeros(2)}, {})
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_files_are_those_that_the_formats_own_library_reads(tmp_path):
+    every = {str(dtype): torch.arange(6).reshape(2, 3).to(dtype) for dtype in ELEMENTS}
+    every |= {
+        "scalar": torch.tensor(2.0),
+        "empty": torch.zeros(0, 3),
+        "turned": torch.randn(3, 5).T,
+        "name ü": torch.ones(1),
+    }
+    write_weights(tmp_path / "all.safetensors", every, {"note": "ü"})
+    loaded = load_file(tmp_path / "all.safetensors")
+    assert loaded.keys() == every.keys()
+    assert all(torch.equal(loaded[name], every[name]) and loaded[name].dtype == every[name].dtype for name in every)
 
 
 def test_the_hash_knows_names_shapes_and_values():

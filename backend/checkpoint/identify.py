@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which of our networks a checkpoint holds, and whether it holds it whole."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from backend.checkpoint.contents import Contents
+from backend.checkpoint.options import family_of_shapes, options_of_shapes
+from backend.checkpoint.plain import LazyTensor
+from backend.encoder import triplanenet
+from backend.errors import ModelError
+from backend.generator import official
+from backend.generator.config import Family, GeneratorConfig
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+DECODER = "decoder."  # Where a TriPlaneNet file keeps its generator.
+AVERAGE = "latent_avg"
+MAX_SIZE = 2**17
+MAX_LAYERS = 32
+NAMES_SHOWN = 12
+COUNTERS = ".num_batches_tracked"  # Of training; batch norms of old files lack it.
+
+
+@dataclass(frozen=True)
+class Identified:
+    """A checkpoint that fits one of our networks, whole.
+
+    Args:
+        family: One of `catalogue.GENERATOR_FAMILIES`.
+        config: Of its generator.
+        tensors: By the names that our network loads; values still in the file.
+        remarks: Sentences on what the file does not say.
+    """
+
+    family: str
+    config: GeneratorConfig
+    tensors: dict[str, LazyTensor]
+    remarks: list[str]
+
+
+def identify(contents: Contents, generator: Contents | None = None) -> Identified:
+    """The network of a checkpoint.
+
+    Args:
+        contents: Of its file.
+        generator: Of the file of TriPlaneNet's generator, which says its options and its average code.
+
+    Raises:
+        ModelError: It is none of ours, lacks tensors, has others, or has them in other shapes.
+    """
+    if any(name.startswith((triplanenet.STYLES, triplanenet.PLANES)) for name in contents.tensors):
+        return _identify_encoder(contents, generator)
+    if generator is not None:
+        raise ModelError("Only a TriPlaneNet file has a generator in another file.", code="checkpoint_network")
+    config, remarks = _config(contents)
+    tensors = _without_ignored(contents.tensors)
+    _check_tensors(tensors, official.expected_shapes(config))
+    return Identified(config.family, config, tensors, remarks)
+
+
+def _identify_encoder(contents: Contents, generator: Contents | None) -> Identified:
+    inner = Contents(_without_ignored(_below(contents.tensors, DECODER)))
+    said = generator or Contents({})
+    config, remarks = _config(
+        Contents(inner.tensors, init_kwargs=said.init_kwargs, rendering_kwargs=said.rendering_kwargs)
+    )
+    outer = {name: tensor for name, tensor in contents.tensors.items() if not name.startswith(DECODER)}
+    tensors = outer | {f"{DECODER}{name}": tensor for name, tensor in inner.tensors.items()}
+    expected = triplanenet.expected_shapes(triplanenet.read_config(contents.shapes))
+    expected |= {f"{DECODER}{name}": shape for name, shape in official.expected_shapes(config).items()}
+    _check_tensors({name: tensor for name, tensor in tensors.items() if name != AVERAGE}, expected)
+    average = said.latent_avg or contents.tensors.get(AVERAGE)
+    if average is None:
+        remarks.append(
+            "The average code is taken from the generator's own weights; with --generator, from its published file."
+        )
+        return Identified("triplanenet", config, tensors, remarks)
+    rows = len(triplanenet.read_config(contents.shapes).styles.halvings)
+    if average.shape not in ((config.w_dim,), (1, config.w_dim), (rows, config.w_dim)):
+        raise ModelError(f"The average code has the shape {list(average.shape)}.", code="checkpoint_shapes")
+    return Identified("triplanenet", config, {**tensors, AVERAGE: average}, remarks)
+
+
+def _config(contents: Contents) -> tuple[GeneratorConfig, list[str]]:
+    """The generator's configuration from what the file says, else from the tensors' shapes."""
+    family = family_of_shapes(contents.shapes)
+    init, rendering, remarks = contents.init_kwargs, contents.rendering_kwargs, []
+    if init is None:
+        init, rendering = options_of_shapes(contents.shapes, family)
+        remarks.append("The file holds no options; those of the published network with these sizes are taken.")
+    _check_sizes(init)
+    _check_sizes(rendering or {})
+    return _translate(init, rendering, family, contents), remarks
+
+
+def _translate(
+    init: dict[str, Any], rendering: dict[str, Any] | None, family: Family, contents: Contents
+) -> GeneratorConfig:
+    try:
+        return official.config_of(
+            init, rendering, family=family, shapes=contents.shapes, neural_resolution=contents.neural_resolution
+        )
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise ModelError(
+            "The checkpoint's options are of another kind than published ones.", code="checkpoint_options"
+        ) from error
+
+
+def _check_sizes(options: Mapping[str, Any]) -> None:
+    """No number of the options may make our network absurdly large."""
+    waiting: list[tuple[str, Any]] = list(options.items())
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.items()
+        elif isinstance(value, list):
+            waiting += [(name, one) for one in value]
+        elif isinstance(value, int | float):
+            limit = MAX_LAYERS if name in ("num_layers", "triplane_depth") else MAX_SIZE
+            if not math.isfinite(value) or abs(value) > limit:
+                raise ModelError(
+                    f"The checkpoint's option {ascii(name)[1:-1]} is {value}, which no published network has.",
+                    code="checkpoint_options",
+                )
+
+
+def _check_tensors(tensors: Mapping[str, LazyTensor], expected: Shapes) -> None:
+    missing = {name for name in expected if name not in tensors and not name.endswith(COUNTERS)}
+    unknown = {name for name in tensors if name not in expected}
+    if missing or unknown:
+        parts = [f"lacks {_listed(missing)}"] * bool(missing) + [f"has unknown {_listed(unknown)}"] * bool(unknown)
+        raise ModelError(
+            f"The file does not hold the network whole and alone: it {' and '.join(parts)}. Choose another file.",
+            code="checkpoint_keys",
+        )
+    wrong = [name for name in expected if name in tensors and tensors[name].shape != expected[name]]
+    if wrong:
+        shown = [f"{name} {list(tensors[name].shape)} instead of {list(expected[name])}" for name in sorted(wrong)]
+        raise ModelError(f"Tensors have other shapes than they should: {_listed(shown)}.", code="checkpoint_shapes")
+
+
+def _listed(names: Iterable[str]) -> str:
+    shown = [ascii(name)[1:121].rstrip("'") for name in sorted(names)]
+    more = f" and {len(shown) - NAMES_SHOWN} more" if len(shown) > NAMES_SHOWN else ""
+    return ", ".join(shown[:NAMES_SHOWN]) + more
+
+
+def _without_ignored(tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
+    return {name: tensor for name, tensor in tensors.items() if not official.is_ignored(name)}
+
+
+def _below(tensors: Mapping[str, LazyTensor], prefix: str) -> dict[str, LazyTensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
