@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from backend.errors import ModelError, SettingsError
-from backend.folders import model_path, models_folder, starter_path
+from backend.folders import PHOTO_MODELS, model_path, models_folder, starter_path
 from backend.protocol import Model
 
 MAX_HEADER_BYTES = 8_000_000  # The largest of ours, with its licence's text, has 200 kB.
@@ -59,7 +59,7 @@ class Installed:
     Args:
         name: What the user calls it.
         path: Its weight file.
-        metadata: Of its header: ``family``, ``licence``, ``commercial_use``, ``config`` and more.
+        metadata: Of its header: ``id``, ``family``, ``licence``, ``commercial_use``, ``config`` and more.
     """
 
     name: str
@@ -96,7 +96,7 @@ def installed_generators() -> list[Installed]:
         except ModelError:
             continue
         if path == starter_path() or metadata.get("family") in GENERATOR_FAMILIES:
-            found.append(Installed(name, path, metadata))
+            found.append(_installed(name, path, metadata))
     return found
 
 
@@ -114,7 +114,12 @@ def find_generator(name: str) -> Installed:
     metadata = read_metadata(path)
     if name != STARTER and metadata.get("family") not in GENERATOR_FAMILIES:
         raise SettingsError(f"“{name}” is no generator of heads.", code="unknown_model")
-    return Installed(name, path, metadata)
+    return _installed(name, path, metadata)
+
+
+def damaged_models() -> list[tuple[str, Path]]:
+    """Names and files of models that were added and are not whole any more."""
+    return [(name, path) for name, path in _files() if name not in PHOTO_MODELS and not is_whole(path)]
 
 
 def is_whole(path: Path) -> bool:
@@ -189,6 +194,12 @@ def _check_places(places: list[TensorPlace], first: int, file_bytes: int) -> Non
     stops = [first, *(place.stop for place in places)]
     if any(place.start != stop for place, stop in zip(places, stops[:-1], strict=True)) or stops[-1] != file_bytes:
         _damaged("tensors overlap, have gaps between them or end elsewhere than the file")
+
+
+def _installed(name: str, path: Path, metadata: dict[str, str]) -> Installed:
+    """With an ``id`` that follows from the content where the file states none, so that a name can change."""
+    made = f"{metadata.get('family', STARTER)}-{metadata.get('sha256', '')[:16]}"
+    return Installed(name, path, {"id": made, **metadata})
 
 
 def _damaged(why: str) -> NoReturn:

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn, get_args
 
-from backend import __version__, batch, doctor, jobs, worker
+from backend import __version__, batch, cli_models, doctor, jobs, worker
 from backend.config import DeviceName, Quality, Settings
 from backend.console import Console, ProgressStyle, quiet_console
 from backend.errors import ModelError, ProtomeError, SettingsError
@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_invert(commands.add_parser("invert", help="turn a photo into a head"))
     _add_resynthesize(commands.add_parser("resynthesize", help="build a head anew at other slider values"))
     _add_batch(commands.add_parser("batch", help="turn all photos of a folder into heads"))
+    cli_models.add_commands(commands.add_parser("models", help="bring, list and check generators"))
     _add_doctor(commands.add_parser("doctor", help="say whether everything that is needed is there"))
     listen = commands.add_parser("worker", help="serve the Blender add-on on stdin and stdout")
     listen.set_defaults(run=_worker)

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from backend import __version__
-from backend.catalogue import read_metadata
+from backend.catalogue import STARTER, damaged_models, installed_generators, read_metadata
 from backend.errors import ModelError
 from backend.folders import PHOTO_MODELS, model_path, starter_path
 
@@ -61,6 +61,7 @@ def examine() -> Iterator[Finding]:
     yield _torch()
     yield _weights("starter generator", starter_path())
     yield from (_weights(name.replace("_", " "), model_path(name)) for name in PHOTO_MODELS)
+    yield from _added_models()
     yield _blender()
 
 
@@ -105,6 +106,19 @@ def _weights(name: str, path: Path) -> Finding:
     except (ImportError, OSError) as error:
         return Finding(name, False, f"cannot be read ({error}).")
     return Finding(name, True, f"{path}, {path.stat().st_size / 1e6:.1f} MB")
+
+
+def _added_models() -> Iterator[Finding]:
+    """By their headers only; `protome models verify` reads them whole. Protome works without them."""
+    for one in installed_generators():
+        if one.name != STARTER:
+            yield Finding(
+                f"model {one.name}", True, f"{one.family}, {one.licence}, commercial use {one.commercial_use}"
+            )
+    for name, path in damaged_models():
+        yield Finding(
+            f"model {name}", True, f"{path} is damaged; remove it with `protome models remove` and add it again"
+        )
 
 
 def _blender() -> Finding:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which of our networks a checkpoint holds, and whether it holds it whole."""
 
+import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backend.checkpoint.contents import Contents
@@ -20,6 +21,7 @@ DECODER = "decoder."  # Where a TriPlaneNet file keeps its generator.
 AVERAGE = "latent_avg"
 MAX_SIZE = 2**17
 MAX_LAYERS = 32
+COUNTS = {"num_layers", "triplane_depth", "mapping_layers", "plane_depth"}  # Each makes its network deeper.
 NAMES_SHOWN = 12
 COUNTERS = ".num_batches_tracked"  # Of training; batch norms of old files lack it.
 
@@ -57,7 +59,7 @@ def identify(contents: Contents, generator: Contents | None = None) -> Identifie
         raise ModelError("Only a TriPlaneNet file has a generator in another file.", code="checkpoint_network")
     config, remarks = _config(contents)
     tensors = _without_ignored(contents.tensors)
-    _check_tensors(tensors, official.expected_shapes(config))
+    check_shapes(shapes_in(tensors), official.expected_shapes(config))
     return Identified(config.family, config, tensors, remarks)
 
 
@@ -65,13 +67,11 @@ def _identify_encoder(contents: Contents, generator: Contents | None) -> Identif
     inner = Contents(_without_ignored(_below(contents.tensors, DECODER)))
     said = generator or Contents({})
     config, remarks = _config(
-        Contents(inner.tensors, init_kwargs=said.init_kwargs, rendering_kwargs=said.rendering_kwargs)
+        replace(inner, init_kwargs=said.init_kwargs, rendering_kwargs=said.rendering_kwargs, notes=contents.notes)
     )
     outer = {name: tensor for name, tensor in contents.tensors.items() if not name.startswith(DECODER)}
     tensors = outer | {f"{DECODER}{name}": tensor for name, tensor in inner.tensors.items()}
-    expected = triplanenet.expected_shapes(triplanenet.read_config(contents.shapes))
-    expected |= {f"{DECODER}{name}": shape for name, shape in official.expected_shapes(config).items()}
-    _check_tensors({name: tensor for name, tensor in tensors.items() if name != AVERAGE}, expected)
+    check_shapes(shapes_in(tensors), expected_shapes("triplanenet", config, shapes_in(tensors)))
     average = said.latent_avg or contents.tensors.get(AVERAGE)
     if average is None:
         remarks.append(
@@ -86,6 +86,8 @@ def _identify_encoder(contents: Contents, generator: Contents | None) -> Identif
 
 def _config(contents: Contents) -> tuple[GeneratorConfig, list[str]]:
     """The generator's configuration from what the file says, else from the tensors' shapes."""
+    if "config" in contents.notes:
+        return _own_config(contents.notes["config"]), []
     family = family_of_shapes(contents.shapes)
     init, rendering, remarks = contents.init_kwargs, contents.rendering_kwargs, []
     if init is None:
@@ -94,6 +96,18 @@ def _config(contents: Contents) -> tuple[GeneratorConfig, list[str]]:
     _check_sizes(init)
     _check_sizes(rendering or {})
     return _translate(init, rendering, family, contents), remarks
+
+
+def _own_config(text: str) -> GeneratorConfig:
+    """As Protome itself writes it."""
+    try:
+        values = json.loads(text)
+        _check_sizes(values)
+        return GeneratorConfig.from_dict(values)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ModelError(
+            "The file's configuration is of another version of Protome.", code="checkpoint_options"
+        ) from error
 
 
 def _translate(
@@ -119,7 +133,7 @@ def _check_sizes(options: Mapping[str, Any]) -> None:
         elif isinstance(value, list):
             waiting += [(name, one) for one in value]
         elif isinstance(value, int | float):
-            limit = MAX_LAYERS if name in ("num_layers", "triplane_depth") else MAX_SIZE
+            limit = MAX_LAYERS if name in COUNTS else MAX_SIZE
             if not math.isfinite(value) or abs(value) > limit:
                 raise ModelError(
                     f"The checkpoint's option {ascii(name)[1:-1]} is {value}, which no published network has.",
@@ -127,23 +141,51 @@ def _check_sizes(options: Mapping[str, Any]) -> None:
                 )
 
 
-def _check_tensors(tensors: Mapping[str, LazyTensor], expected: Shapes) -> None:
-    missing = {name for name in expected if name not in tensors and not name.endswith(COUNTERS)}
-    unknown = {name for name in tensors if name not in expected}
+def expected_shapes(family: str, config: GeneratorConfig, found: Shapes) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of all tensors that a model of a family has.
+
+    Args:
+        family: One of `catalogue.GENERATOR_FAMILIES`, but not the starter.
+        config: Of its generator.
+        found: What its file has; tells the sizes of encoders.
+    """
+    shapes = official.expected_shapes(config)
+    if family != "triplanenet":
+        return shapes
+    encoders = triplanenet.read_config(found)
+    average = {AVERAGE: found[AVERAGE]} if AVERAGE in found else {}
+    return (
+        triplanenet.expected_shapes(encoders) | {f"{DECODER}{name}": shape for name, shape in shapes.items()} | average
+    )
+
+
+def check_shapes(found: Shapes, expected: Shapes) -> None:
+    """Compare what a file has with what a network needs.
+
+    Raises:
+        ModelError: Names are missing or unknown, or shapes differ.
+    """
+    missing = {name for name in expected if name not in found and not name.endswith(COUNTERS)}
+    unknown = {name for name in found if name not in expected}
     if missing or unknown:
         parts = [f"lacks {_listed(missing)}"] * bool(missing) + [f"has unknown {_listed(unknown)}"] * bool(unknown)
         raise ModelError(
             f"The file does not hold the network whole and alone: it {' and '.join(parts)}. Choose another file.",
             code="checkpoint_keys",
         )
-    wrong = [name for name in expected if name in tensors and tensors[name].shape != expected[name]]
+    wrong = [name for name in expected if name in found and found[name] != expected[name]]
     if wrong:
-        shown = [f"{name} {list(tensors[name].shape)} instead of {list(expected[name])}" for name in sorted(wrong)]
+        shown = [f"{name} {list(found[name])} instead of {list(expected[name])}" for name in sorted(wrong)]
         raise ModelError(f"Tensors have other shapes than they should: {_listed(shown)}.", code="checkpoint_shapes")
 
 
+def shapes_in(tensors: Mapping[str, LazyTensor]) -> dict[str, tuple[int, ...]]:
+    """Shapes of a file's tensors."""
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
 def _listed(names: Iterable[str]) -> str:
-    shown = [ascii(name)[1:121].rstrip("'") for name in sorted(names)]
+    shown = [ascii(name[:120])[1:-1] for name in sorted(names)]
     more = f" and {len(shown) - NAMES_SHOWN} more" if len(shown) > NAMES_SHOWN else ""
     return ", ".join(shown[:NAMES_SHOWN]) + more
 

@@ -76,8 +76,9 @@ def licence_of(family: str, notes: Mapping[str, str], *, is_official: bool) -> L
     if "licence" in notes:
         use = notes.get("commercial_use")
         known: CommercialUse = "yes" if use == "yes" else "no" if use == "no" else "unknown"
-        text = notes.get("licence_text", f"The file says that its licence is: {notes['licence']}.\n\n{_OWN_DUTY}")
-        return Licence(notes["licence"], known, text)
+        name = _printable(notes["licence"])
+        text = notes.get("licence_text", f"The file says that its licence is: {name}.\n\n{_OWN_DUTY}")
+        return Licence(name, known, _printable(text))
     published = PUBLISHED[family]
     if is_official:
         return published
@@ -86,3 +87,8 @@ def licence_of(family: str, notes: Mapping[str, str], *, is_official: bool) -> L
         "unknown",
         f"This file does not say whose weights it holds. If they are the published ones: {published.text}",
     )
+
+
+def _printable(text: str) -> str:
+    """Without what could steer a terminal."""
+    return "".join(character for character in text if character.isprintable() or character == "\n")

@@ -42,8 +42,7 @@ def load_generator(installed: Installed) -> LoadedGenerator:
     tensors, metadata = read_weights(installed.path)
     try:
         config = GeneratorConfig.from_dict(json.loads(metadata["config"]))
-        identity = {key: metadata[key] for key in ("family", "licence", "commercial_use")}
-        identity["id"] = f"{metadata['family']}-{metadata['sha256'][:16]}"
+        identity = {key: installed.metadata[key] for key in ("id", "family", "licence", "commercial_use")}
         if metadata["family"] == "triplanenet":
             encoder = load_triplanenet(tensors, config)
             return LoadedGenerator(encoder.decoder, identity, encoder)

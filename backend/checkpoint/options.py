@@ -112,6 +112,11 @@ def _rendering(shapes: Shapes, family: Family) -> dict[str, Any]:
     side = shapes["superresolution.block1.conv1.noise_const"][0]
     name = "SuperresolutionHybrid8XDC"
     if "superresolution.resample_filter" in shapes:
+        if side not in SUPERRESOLUTION_SIDES:
+            raise ModelError(
+                f"Its super-resolution makes pictures of {side} pixels, which no published network does.",
+                code="checkpoint_network",
+            )
         name = SUPERRESOLUTION_SIDES[side]
     options = dict(_CARS if name.endswith("2X") else _FACES)
     if family != "eg3d":
@@ -135,5 +140,5 @@ def _guess(shapes: Shapes) -> str:
         return "it looks like a face recognition network"
     if any(name.startswith(("network.", "template.")) for name in names):
         return "it looks like a model of Protome's own kind, which is not added but comes with the program"
-    shown = ", ".join(ascii(name)[1:41] for name in sorted(names)[:3])
+    shown = ", ".join(ascii(name[:60])[1:-1] for name in sorted(names)[:3])
     return f"its tensors have names like {shown}" if names else "it holds no tensors"

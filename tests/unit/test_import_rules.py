@@ -34,7 +34,7 @@ BACKEND_LEVELS = [
     "pipeline training",
     # doors
     "jobs console doctor",
-    "batch worker",
+    "batch worker cli_models",
     "cli",
     "__main__",
 ]

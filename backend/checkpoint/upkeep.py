@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be done with installed models: looking whether they are as they were added, and removing them."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from backend.catalogue import STARTER, Installed
+from backend.checkpoint.identify import check_shapes, expected_shapes
+from backend.errors import ModelError, SettingsError
+from backend.folders import starter_path
+from backend.generator.config import GeneratorConfig
+from backend.models import read_weights
+from backend.output import output_error
+from backend.starter import load_starter
+
+
+def verify_model(installed: Installed) -> int:
+    """Read a model whole: its values against its own hash, names and shapes against its network; returns the tensors.
+
+    Raises:
+        ModelError: Something differs.
+    """
+    if installed.name == STARTER:
+        load_starter(installed.path)
+    tensors, metadata = read_weights(installed.path)
+    if "sha256" not in metadata:
+        raise ModelError(f"{installed.path} has no hash of its content. Add the model again.", code="model_damaged")
+    if installed.name != STARTER:
+        try:
+            config = GeneratorConfig.from_dict(json.loads(metadata["config"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"{installed.path} is of another version of Protome. Add the model again.", code="model_damaged"
+            ) from error
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        check_shapes(shapes, expected_shapes(installed.family, config, shapes))
+        odd = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+        if odd:
+            raise ModelError(f"{odd[0]} holds values that are no finite numbers.", code="checkpoint_values")
+    return len(tensors)
+
+
+def remove_model(path: Path) -> None:
+    """Delete a model's file.
+
+    Raises:
+        SettingsError: It is the starter, which comes with Protome.
+        OutputError: The file cannot be deleted.
+    """
+    if path == starter_path():
+        raise SettingsError("The starter model comes with Protome and stays.", code="bad_name")
+    try:
+        path.unlink()
+    except OSError as error:
+        raise output_error(path, error) from error
