@@ -47,9 +47,21 @@ def align_portrait(photo: Photo, face: Face, *, size_px: int = 512) -> Portrait:
     portrait_to_photo = square_matrix(
         centre, SIDE_IN_FACES * height, roll_deg=eye_roll_deg(face.landmarks), size_px=size_px
     )
+    return cut_portrait(photo, face, portrait_to_photo, size_px=size_px)
+
+
+def cut_portrait(photo: Photo, face: Face, portrait_to_photo: Float[np.ndarray, "3 3"], *, size_px: int) -> Portrait:
+    """Any square of a photo as a portrait of one of its faces.
+
+    Args:
+        photo: The photo.
+        face: In the square.
+        portrait_to_photo: Similarity from portrait pixels to photo pixels.
+        size_px: Side of the portrait.
+    """
     photo_to_portrait = np.linalg.inv(portrait_to_photo)
     image = sample_square(photo.pixels, portrait_to_photo, size_px, extend=True)
-    depth = face.depth * size_px / (SIDE_IN_FACES * height)
+    depth = face.depth * float(np.hypot(*photo_to_portrait[:2, 0]))
     coverage = _coverage(photo.pixels, portrait_to_photo, size_px)
     return Portrait(image, photo_to_portrait, transform(photo_to_portrait, face.landmarks), depth, coverage)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Quality = Literal["draft", "balanced", "best"]
+MethodName = Literal["protome", "mean", "w", "w+", "pti", "spi", "triplanenet"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 
@@ -15,6 +16,7 @@ class Settings:
     Args:
         model: Name of an installed generator.
         quality: How much refinement; ``draft`` has none.
+        method: How a photo becomes codes; the starter knows ``protome`` only.
         device: Where torch computes; ``auto`` takes CUDA, then MPS, then the CPU.
         face: Which detected face, counted from 0 at the largest; None takes the largest.
         faces: Triangles of the exported mesh, 1 000 to 200 000.
@@ -24,6 +26,7 @@ class Settings:
 
     model: str = "starter"
     quality: Quality = "balanced"
+    method: MethodName = "protome"
     device: DeviceName = "auto"
     face: int | None = None
     faces: int = 30_000
@@ -77,8 +80,10 @@ class TextureConfig:
         size_px: Side of the texture, 16 to 8192.
         field_px: Side of the texture at which the generator's colours are asked; larger ones are enlarged from it.
         margin_px: How far each chart grows over its border.
+        symmetric_above: Heights in cube sides between which symmetry begins: clothes and hands have none.
     """
 
     size_px: int = 2048
     field_px: int = 1024
     margin_px: int = 12
+    symmetric_above: tuple[float, float] = (-0.28, -0.2)

@@ -9,15 +9,17 @@ from torch import Tensor
 
 @runtime_checkable
 class Field(Protocol):
-    """A head as density and colour in canonical space.
+    """A head as density and colour in canonical space."""
 
-    Attributes:
-        side: Edge of the axis-aligned cube around the origin that holds the head, canonical units.
-        level: The density at which the surface lies.
-    """
+    @property
+    def side(self) -> float:
+        """Edge of the axis-aligned cube around the origin that holds the head, canonical units."""
+        ...
 
-    side: float
-    level: float
+    @property
+    def level(self) -> float:
+        """The density at which the surface lies."""
+        ...
 
     def density(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
         """Density after activation, per canonical unit, not negative; high inside."""

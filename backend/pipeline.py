@@ -138,6 +138,7 @@ def _finish(model: PortraitModel[CodesT], head: KeptHead[CodesT], settings: Sett
             seen_field,
             photos=[head.portrait.view()],
             config=replace(model.texture, size_px=settings.texture_px),
+            views=model.views(head.seen),
         )
         if head.codes is not head.seen:
             texture = recolor(texture, mesh, before=seen_field, after=field)

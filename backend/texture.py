@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The texture of a head: generator colours everywhere, photos where they see the surface or its mirror image."""
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -18,7 +19,6 @@ from backend.texels import Texels, fill_gaps, rasterize_uv
 
 POINTS_PER_CALL = 1 << 16  # Of the field.
 TEXELS_PER_BLOCK = 1 << 20  # Keeps temporary arrays small.
-FACE_DOWN_TO = (-0.28, -0.2)  # Heights in cube sides between which symmetry ends: clothes and hands have none.
 MIRROR_TRUST = 0.9  # Faces are symmetric in most, not all, of their detail.
 
 
@@ -29,6 +29,7 @@ def bake_texture(
     *,
     photos: list[PhotoView],
     config: TextureConfig,
+    views: Sequence[PhotoView] = (),
 ) -> UInt8[np.ndarray, "t t 3"]:
     """The sRGB texture for ``mesh.uv``.
 
@@ -42,6 +43,8 @@ def bake_texture(
         field: Colours by canonical position.
         photos: The main one first; they share the pose and expression of ``photo_vertices``.
         config: Size of the result.
+        views: The generator's own pictures of the head in that pose, the most telling first, where these are sharper
+            than the field's colours.
 
     Raises:
         ValueError: The mesh has no uv.
@@ -52,15 +55,19 @@ def bake_texture(
     texels = rasterize_uv(mesh.uv, mesh.faces, config.size_px)
     generated = _generated_colors(field, canonical, mesh, texels, config)
     colors = generated
-    if photos:
+    if photos or views:
         membrane = Membrane(mesh.vertices, mesh.faces, _field_colors(field, canonical))
         normals = membrane.first_copy(vertex_normals(photo_vertices, membrane.first[membrane.faces]))
         area_px = np.bincount(texels.triangle, minlength=len(mesh.faces)).astype(np.float64)
-        views = [Reprojection(photo, photo_vertices, mesh.faces, area_px) for photo in photos]
+        seen, made = (
+            [Reprojection(one, photo_vertices, mesh.faces, area_px) for one in looks] for looks in (photos, views)
+        )
+        if made:
+            generated = blend_layers(membrane, texels, generated, _looks(made, texels, photo_vertices, normals))
         twin = mirror_image(canonical, mesh.faces)
-        symmetry = MIRROR_TRUST * twin.trust * ramp(canonical[:, 1] / field.side, FACE_DOWN_TO)
-        layers = _looks(views, texels, photo_vertices, normals)
-        layers += _looks(views, texels, twin.carry(photo_vertices), twin.carry(normals), trust=symmetry)
+        symmetry = MIRROR_TRUST * twin.trust * ramp(canonical[:, 1] / field.side, config.symmetric_above)
+        layers = _looks(seen, texels, photo_vertices, normals)
+        layers += _looks(seen, texels, twin.carry(photo_vertices), twin.carry(normals), trust=symmetry)
         colors = blend_layers(membrane, texels, generated, layers)
     return _to_image(texels, colors, config)
 

@@ -8,15 +8,14 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from backend import catalogue, likeness, pipeline
 from backend import face_mesh_points as points
-from backend import likeness, pipeline
 from backend.config import Settings
 from backend.errors import Cancelled, ModelError, RecordError, SettingsError
 from backend.inversion import invert
 from backend.inversion.refine import RefineConfig
 from backend.mesh import weld
 from backend.pipeline import reconstruct, resynthesize
-from backend.portrait_model import opening
 from backend.record import record_from_json, record_to_json
 from backend.starter import save_starter
 from tests.portraits import astronaut_face, needs_photo_models
@@ -51,7 +50,7 @@ def installed(request, tmp_path_factory):
     """The small model stands where the starter model is looked for; the slow stages do little."""
     path = request.getfixturevalue("model") if astronaut_can_be_read() else tmp_path_factory.mktemp("none") / "none"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opening, "starter_path", lambda: path)
+        patch.setattr(catalogue, "starter_path", lambda: path)
         patch.setitem(invert.REFINEMENT, "balanced", RefineConfig(code_steps=3, offset_steps=3))
         patch.setattr(likeness, "TURNS_DEG", (0,))
         yield
@@ -224,6 +223,6 @@ def test_an_unknown_model_is_a_settings_error(photo):
 
 
 def test_a_missing_model_is_a_model_error(photo, tmp_path, monkeypatch):
-    monkeypatch.setattr(opening, "starter_path", lambda: tmp_path / "none.safetensors")
+    monkeypatch.setattr(catalogue, "starter_path", lambda: tmp_path / "none.safetensors")
     with pytest.raises(ModelError, match="missing"):
         reconstruct(photo, DRAFT, silent)
