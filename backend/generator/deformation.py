@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 # Triangles per point that are measured before the search widens to all of them.
-_CANDIDATES = 32
-_PAIRS_PER_CHUNK = 2**21
+_CANDIDATES = 16
+_PAIRS_PER_CHUNK = 2**15  # So few that they stay in the processor's cache.
 # Squared distances that differ by less are equal: a point's nearest corner or edge belongs to several triangles.
 _TIE = 1e-13
 
@@ -53,8 +53,12 @@ class MeshDeformation:
 
     def __call__(self, points: Float[Tensor, "b n 3"]) -> Float[Tensor, "b n 3"]:
         """Where posed points are at rest."""
-        found = [nearest_faces(*pair, self.faces, reach=self.reach) for pair in zip(points, self.posed, strict=True)]
-        return self.carried(points, torch.stack(found))
+        return self.carried(points, self.nearest(points))
+
+    def nearest(self, points: Float[Tensor, "b n 3"]) -> Int[Tensor, "b n"]:
+        """The triangle that carries each point; -1 for those out of reach."""
+        pairs = zip(points, self.posed, strict=True)
+        return torch.stack([nearest_faces(*pair, self.faces, reach=self.reach) for pair in pairs])
 
     def carried(self, points: Float[Tensor, "b n 3"], index: Int[Tensor, "b n"]) -> Float[Tensor, "b n 3"]:
         """Points carried along by the given triangles; those of index -1 stay."""
@@ -85,23 +89,28 @@ def nearest_faces(
 
     A few triangles whose centres are nearest are measured first. Another one can only be nearer if its centre is
     nearer than the best distance and the largest triangle's radius together; points for which that is possible are
-    measured against all triangles.
+    measured against more and more triangles.
     """
     corners = vertices.double().cpu()[faces.cpu()]
-    centres = corners.mean(1)
-    radius = (corners - centres[:, None]).norm(dim=-1).max().item()
     queries = points.double().cpu()
-    count = min(_CANDIDATES, len(centres))
-    to_centre, candidates = cKDTree(centres.numpy()).query(queries.numpy(), k=count)
-    # In rising order, so that the first of equally near triangles is kept.
-    chosen = torch.from_numpy(np.sort(candidates.reshape(len(queries), count), axis=1))
-    best, index = _nearest_of(queries, corners, chosen)
-    farthest = torch.from_numpy(to_centre.reshape(len(queries), count)[:, -1])
-    unsure = (best.sqrt() + radius >= farthest) & (farthest - radius < reach) if count < len(centres) else None
-    if unsure is not None and unsure.any():
-        everything = torch.arange(len(centres)).expand(int(unsure.sum()), -1)
-        best[unsure], index[unsure] = _nearest_of(queries[unsure], corners, everything)
-    return torch.where(best < reach**2, index, -1).to(points.device)
+    centres = corners.mean(1)
+    radius = float((corners - centres[:, None]).norm(dim=-1).max())
+    tree = cKDTree(centres.numpy())
+    squared, index = (
+        torch.full((len(queries),), torch.inf, dtype=torch.float64),
+        torch.zeros(len(queries), dtype=torch.long),
+    )
+    unsure, count = torch.arange(len(queries)), _CANDIDATES
+    while len(unsure):
+        count = min(count, len(centres))
+        to_centre, candidates = tree.query(queries[unsure].numpy(), k=[*range(1, count + 1)])
+        # In rising order, so that the first of equally near triangles is kept.
+        best, found = _nearest_of(queries[unsure], corners, torch.from_numpy(np.sort(candidates, axis=1)))
+        squared[unsure], index[unsure] = best, found
+        beyond = torch.from_numpy(to_centre[:, -1]) - radius
+        unsure = unsure[(best.sqrt() >= beyond) & (beyond < reach)] if count < len(centres) else unsure[:0]
+        count *= 4
+    return torch.where(squared < reach**2, index, -1).to(points.device)
 
 
 def _nearest_of(

@@ -171,8 +171,8 @@ def modulated_conv(
     scale = gain * _demodulation(weight, style)
     if len(x) == 1:
         weight = weight * style[0, :, None, None] * scale[0, :, None, None, None]
-        return _convolve(x, weight, bias, fir)
-    x = _convolve(x * style[:, :, None, None].to(x.dtype), weight, None, fir)
+        return convolve(x, weight, bias=bias, fir=fir)
+    x = convolve(x * style[:, :, None, None].to(x.dtype), weight, fir=fir)
     scale = scale[:, :, None, None].to(x.dtype)
     return x * scale if bias is None else torch.addcmul(bias[:, None, None].to(x.dtype), x, scale)
 
@@ -195,12 +195,14 @@ def _demodulation(weight: Float[Tensor, "out_c in_c 3 3"], style: Float[Tensor, 
     return (style.square() @ power.T + 1e-8).rsqrt()
 
 
-def _convolve(
+def convolve(
     x: Float[Tensor, "b in_c h w"],
     weight: Float[Tensor, "out_c in_c 3 3"],
-    bias: Float[Tensor, "out_c"] | None,
-    fir: Float[Tensor, "4 4"] | None,
+    *,
+    bias: Float[Tensor, "out_c"] | None = None,
+    fir: Float[Tensor, "4 4"] | None = None,
 ) -> Float[Tensor, "b out_c oh ow"]:
+    """Convolve; when a filter is given, to twice the size and filtered with it."""
     if fir is None:
         return functional.conv2d(x, weight, bias, padding=1)
     # The transposed convolution mirrors the kernel against the plain one; published weights are trained so.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from backend.generator.body_pose import PoseBranch, is_left, mirror_pose
-from backend.generator.layers import bias_act, binomial_filter, upfirdn
+from backend.generator.layers import Activation, bias_act, binomial_filter, upfirdn
 from backend.generator.synthesis import channel_table
 
 INPUT_CHANNELS = 7  # The picture, the same as the generator renders it, and the mask of the person.
@@ -96,7 +96,7 @@ class FilteredConv(nn.Module):
         """Features of this layer."""
         weight = self.weight / math.sqrt(self.weight[0].numel())
         x = halving_conv(x, weight) if self.halve else functional.conv2d(x, weight, padding=weight.shape[-1] // 2)
-        activation = "linear" if self.bias is None else "lrelu"
+        activation: Activation = "linear" if self.bias is None else "lrelu"
         return bias_act(x, self.bias, activation=activation, gain=self.gain, clamp=self.clamp)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,15 @@ from torch import Tensor
 
 from backend.generator import official
 from backend.generator.config import GeneratorConfig
+from backend.generator.plane_generator import PlaneGenerator
 
 FOLDER = Path(os.environ.get("PROTOME_PARITY_DIR", Path(__file__).parents[3] / "shared/parity/fixtures"))
 FAMILIES = {"EG3D": "eg3d", "fake official-style pickle": "eg3d", "PanoHead": "panohead", "3DPortraitGAN": "portrait3d"}
 INIT_KEYS = ("z_dim", "w_dim", "channel_base", "channel_max", "thickness")
+
+
+# Every fixture that a test module of this process has asked for; test_parity_coverage looks for the others.
+ASKED_FOR: set[Path] = set()
 
 
 class Fixture:
@@ -42,27 +48,34 @@ class Fixture:
         stored = FOLDER / f"{self.name}.state.safetensors"
         return load_file(stored) if stored.exists() else _recipe_state(self.meta)
 
+    def generator(self) -> PlaneGenerator:
+        generator = PlaneGenerator(config_of(self.meta)).eval().requires_grad_(False)
+        generator.load_state_dict(self.state())
+        return generator
+
+    def cameras(self) -> tuple[Tensor, Tensor]:
+        label = self.io["in.c"]
+        return label[:, :16].reshape(-1, 4, 4), label[:, 16:].reshape(-1, 3, 3)
+
 
 def _recipe_state(meta: dict) -> dict[str, Tensor]:
     spec = importlib.util.spec_from_file_location("weights_recipe", FOLDER / "weights_recipe.py")
     recipe = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(recipe)
     weights = meta["weights"]
-    if "keys" in weights:
-        tensors = json.loads((FOLDER.parent / weights["keys"].split()[0]).read_text())["tensors"]
-    else:
-        tensors = meta["expected_G_ema"]["tensors"]
-    arrays = recipe.make_state(tensors, weights["seed"], weights["family"])
+    shapes = {key: {"shape": shape} for key, shape in official.expected_shapes(config_of(meta)).items()}
+    arrays = recipe.make_state(shapes, weights["seed"], weights["family"])
     for place, change in weights.get("overrides", {}).items():
         key, row = re.fullmatch(r"(.*)\[(\d+)(?:,:)?\]", place).groups()
         factor = re.search(r"multiply by float32\((.*?)\)", str(change))
         target = arrays[key]
         target[int(row)] = target[int(row)] * np.float32(factor[1]) if factor else change
-    return {key: torch.from_numpy(np.asarray(array)) for key, array in arrays.items() if key != "dataset_label_std"}
+    return {key: torch.from_numpy(np.asarray(array)) for key, array in arrays.items()}
 
 
 def fixtures(accept: Callable[[dict], bool], folder: Path = FOLDER) -> list:
     paths = [path for path in sorted(folder.glob("*.json")) if accept(json.loads(path.read_text()))]
+    ASKED_FOR.update(paths)
     if not paths:
         reason = f"no such parity numbers in {folder} (set PROTOME_PARITY_DIR)"
         return [pytest.param(None, id="absent", marks=pytest.mark.skip(reason=reason))]
@@ -78,8 +91,19 @@ def init_kwargs_of(meta: dict) -> dict:
     return init | {key: small[key] for key in INIT_KEYS if key in small}
 
 
-def config_of(meta: dict, state: dict[str, Tensor]) -> GeneratorConfig:
+def config_of(meta: dict) -> GeneratorConfig:
+    """The published options as our configuration, with the sizes that a reduced fixture's JSON gives."""
     family = next(family for target, family in FAMILIES.items() if meta["target"].startswith(target))
     options = meta.get("rendering_kwargs") or meta.get("rendering_kwargs_effective")
-    shapes = {name: tuple(value.shape) for name, value in state.items()}
-    return official.config_of(init_kwargs_of(meta), options, family=family, shapes=shapes)
+    config = official.config_of(init_kwargs_of(meta), options, family=family)
+    small = meta.get("config", {})
+    if "plane_res" in small:
+        config = replace(config, plane_resolution=small["plane_res"])
+    if "sr_size" in small:
+        sizes = small["sr_size"]
+        channels = (sizes["c0"], sizes["c1"])
+        side = sizes["input_resolution"]
+        enlarged = replace(config.superresolution, input_resolution=side, channels=channels)
+        background = config.background_resolution and sizes.get("bcg_resolution", side)
+        config = replace(config, superresolution=enlarged, background_resolution=background)
+    return config
