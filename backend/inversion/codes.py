@@ -97,25 +97,28 @@ class CodeSearch:
         task: What is searched for.
         config: How.
         model: Renders.
+
+    Attributes:
+        rows: The codes as they are searched: one per layer, or one for all.
     """
 
     def __init__(self, task: Task, config: CodeConfig, model: Model) -> None:
         self._task, self._config, self._model = task, config, model
         start = first_codes(task).ws.detach()
         rows = start.mean(1, keepdim=True) if config.one_row else start
-        self._rows = rows.clone().requires_grad_(True)
+        self.rows = rows.clone().requires_grad_(True)
         self._num_ws = start.shape[1]
         self._noise = list(model.noise().values()) if config.with_noise else []
 
     @property
     def ws(self) -> Float[Tensor, "1 num_ws w_dim"]:
         """The codes as they stand."""
-        return self._rows.detach().expand(-1, self._num_ws, -1).contiguous()
+        return self.rows.detach().expand(-1, self._num_ws, -1).clone()
 
     def run(self, step: Step) -> dict[str, float]:
         """Search; returns the terms of the loss."""
         for one in self._noise:
-            one.copy_(torch.randn(one.shape, generator=self._task.random))
+            one.copy_(self.draw(one))
             one.requires_grad_(True)
         descent = Descent(
             self._task.budget.code_steps,
@@ -124,7 +127,7 @@ class CodeSearch:
         )
         try:
             return descend(
-                [self._rows, *self._noise],
+                [self.rows, *self._noise],
                 self._terms,
                 descent,
                 step=step,
@@ -134,18 +137,22 @@ class CodeSearch:
             for one in self._noise:
                 one.requires_grad_(False)
 
+    def draw(self, like: Tensor) -> Tensor:
+        """Standard normal numbers in the shape of a tensor."""
+        return torch.randn(like.shape, generator=self._task.random).to(like)
+
     def _terms(self, number: int) -> dict[str, Tensor]:
         task, config = self._task, self._config
         std = exploration_std(self._model.ws_std, number / max(1, task.budget.code_steps))
-        explored = self._rows.expand(-1, self._num_ws, -1)
+        explored = self.rows.expand(-1, self._num_ws, -1)
         if std:
-            explored = explored + std * torch.randn(explored.shape, generator=task.random).to(explored)
+            explored = explored + std * self.draw(explored)
         head = self._model.head(explored)
         terms = self._show(head, task.portraits)
         if any(config.mirror_weight):
             terms["mirror"] = self._mirror(head)
         if config.mean_weight:
-            terms["mean"] = config.mean_weight * (explored - self._model.mean_ws).square().mean()
+            terms["mean"] = config.mean_weight * (self.rows - self._model.mean_ws).square().mean()
         if self._noise:
             terms["noise"] = config.noise_weight * noise_loss(self._noise)
         return terms

@@ -113,7 +113,7 @@ class Refinement:
     @property
     def offset(self) -> Float[Tensor, "1 3 cd r r"]:
         """As it stands."""
-        return self._offset.detach()
+        return self._offset.detach().clone()
 
     def run(self, step: Step) -> dict[str, float]:
         """Refine; returns the terms of the loss."""
