@@ -10,6 +10,7 @@ from backend.training.makehuman import MakeHuman, lower_arms
 from backend.training.solid import LIPS_PARTED, BodySolid
 
 ASSETS = Path(__file__).resolve().parents[2] / "shared" / "assets" / "makehuman"
+ICT = ASSETS.parent / "ict_facekit" / "ict_facekit.npz"
 needs_assets = pytest.mark.skipif(not ASSETS.is_dir(), reason="the MakeHuman assets are not in ../shared")
 
 

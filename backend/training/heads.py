@@ -4,6 +4,7 @@
 Units and frame as in ``makehuman``: decimetres.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -59,11 +60,18 @@ class HeadShapes:
     Args:
         makehuman: The MakeHuman assets.
         modes: ICT's identity modes on the base mesh, from ``ict.identity_modes``.
+        expressions: Face shapes by ARKit name, from ``expressions.arkit_expressions``.
     """
 
-    def __init__(self, makehuman: MakeHuman, modes: Float[np.ndarray, "k 19158 3"]) -> None:
+    def __init__(
+        self,
+        makehuman: MakeHuman,
+        modes: Float[np.ndarray, "k 19158 3"],
+        expressions: dict[str, Float[np.ndarray, "19158 3"]],
+    ) -> None:
         self.makehuman = makehuman
         self.modes = modes
+        self.expressions = expressions
         self._macro = _macro_targets(makehuman)
         self.slider_names, self._negative, self._positive = _slider_targets(makehuman)
         folder = makehuman.targets_folder / "asym"
@@ -100,6 +108,15 @@ class HeadShapes:
             0.5, 0.55, np.full(3, 1 / 3), 0.5, 0.5,
             np.zeros(len(self.slider_names)), np.zeros(len(self._asymmetry)), np.zeros(len(self.modes)),
         )  # fmt: skip
+
+    def express(
+        self, base_dm: Float[np.ndarray, "19158 3"], weights: Mapping[str, float]
+    ) -> Float[np.ndarray, "19158 3"]:
+        """A head from ``build`` with face shapes added; ``tongueOut`` shows in ``mouth`` alone."""
+        return base_dm + sum(
+            (weight * self.expressions[name] for name, weight in weights.items() if name != "tongueOut"),
+            start=np.zeros_like(base_dm),
+        )
 
     def build(self, identity: Identity) -> Float[np.ndarray, "19158 3"]:
         """The base mesh of an identity, arms lowered, eyes at their fixed place and at their fixed size."""

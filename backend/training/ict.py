@@ -25,6 +25,9 @@ from backend.training.makehuman import BASE_VERTICES, BODY_VERTICES, EYE_JOINTS,
 
 ICT_HEAD_VERTICES = 11248  # Face, head and neck; sockets, teeth and eyeballs follow.
 ICT_EYEBALLS = (slice(21451, 23021), slice(23021, 24591))
+ICT_TEETH = slice(17039, 21451)
+JAW_MOVES = ("jawForward", "jawLeft", "jawOpen", "jawRight")
+JAW_STEP_CM = 0.5  # Lower teeth go at least this far when the mouth opens; upper ones stay.
 STIFFNESS = (50.0, 20.0, 10.0, 5.0, 3.0, 2.0, 1.0, 1.0)
 HEAD_BOTTOM_DM = 5.6
 FADE_DM = (5.95, 0.12)
@@ -130,22 +133,39 @@ def ict_expressions(makehuman: MakeHuman, path: Path) -> dict[str, Float[np.ndar
     return dict(zip(found.ict.expression_names, found.carry(found.ict.expression), strict=True))
 
 
+def jaw_moves(makehuman: MakeHuman, path: Path) -> dict[str, Float[np.ndarray, "4 3"]]:
+    """How each expression that moves the jaw moves the lower teeth: ``[x, y, z, 1] @ move``, decimetres at weight 1."""
+    with np.load(path) as archive:
+        names = [str(name) for name in archive["expression_names"]]
+        teeth = archive["neutral"][ICT_TEETH].astype(np.float64)
+        steps = {name: archive["expression"][names.index(name), ICT_TEETH].astype(np.float64) for name in JAW_MOVES}
+    scale, turn, shift = _alignment(makehuman, load_ict(path), path)
+    is_lower = np.linalg.norm(steps["jawOpen"], axis=1) > JAW_STEP_CM
+    rest = np.column_stack([(teeth[is_lower] - shift) @ turn / scale, np.ones(is_lower.sum())])
+    return {name: np.linalg.lstsq(rest, step[is_lower] @ turn / scale, rcond=None)[0] for name, step in steps.items()}
+
+
 def correspondence(makehuman: MakeHuman, path: Path) -> Correspondence:
     """Lay the MakeHuman skin on the ICT head in the archive."""
     ict = load_ict(path)
-    with np.load(path) as archive:
-        eyeballs = [archive["neutral"][part].mean(0) for part in ICT_EYEBALLS]
+    scale, turn, shift = _alignment(makehuman, ict, path)
     base, faces = makehuman.base.vertices, makehuman.body.faces
     in_head = (base[faces][:, :, 1].min(1) > HEAD_BOTTOM_DM) & (np.abs(base[faces][:, :, 0]).max(1) < 1.3)
     skin = np.unique(faces[in_head])
     skin_faces = np.searchsorted(skin, faces[in_head])
     name, least = MAKEHUMAN_OPEN
     is_jaw = makehuman.target(name)[skin, 1] < -least
-    scale, turn, shift = _similarity(_makehuman_landmarks(base), _ict_landmarks(ict, eyeballs))
     start = base[skin] @ turn.T * scale + shift
     lips = _lip_constraint(start, skin_faces, is_jaw, MAKEHUMAN_CORNER_DM * scale, ict)
     points = _register(start, skin_faces, ict, lips)
     return Correspondence(base, skin, skin_faces, is_jaw, points, turn / scale, ict)
+
+
+def _alignment(makehuman: MakeHuman, ict: IctHead, path: Path) -> tuple[float, np.ndarray, np.ndarray]:
+    """Scale, rotation and shift from MakeHuman's decimetres to ICT's centimetres."""
+    with np.load(path) as archive:
+        eyeballs = [archive["neutral"][part].mean(0) for part in ICT_EYEBALLS]
+    return _similarity(_makehuman_landmarks(makehuman.base.vertices), _ict_landmarks(ict, eyeballs))
 
 
 def _lip_constraint(

@@ -219,6 +219,16 @@ class MakeHuman:
         """The low-poly eyeballs."""
         return load_proxy(self.folder / "makehuman" / "eyes" / "low-poly" / "low-poly.mhclo")
 
+    @cached_property
+    def teeth(self) -> Proxy:
+        """Teeth and gums of both jaws."""
+        return load_proxy(self.folder / "makehuman-assets" / "teeth" / "teeth_base" / "teeth_base.mhclo")
+
+    @cached_property
+    def tongue(self) -> Proxy:
+        """The tongue."""
+        return load_proxy(self.folder / "makehuman-assets" / "tongue" / "tongue01" / "tongue01.mhclo")
+
     def hair(self, name: str) -> Proxy:
         """A hair mesh such as ``bob01``."""
         return load_proxy(self.folder / "makehuman-assets" / "hair" / name / f"{name}.mhclo")

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int8
 
 from backend.template import Template
 from backend.training.canonical import CanonicalSet, build_canonical_set
+from backend.training.expressions import arkit_expressions
 from backend.training.heads import HeadShapes
 from backend.training.ict import identity_modes
 from backend.training.kept import kept
@@ -59,7 +60,8 @@ class Prepared:
 def load_heads(assets: Path) -> HeadShapes:
     """The shape sampler over the assets folder, which holds ``makehuman`` and ``ict_facekit``."""
     makehuman = MakeHuman(assets / "makehuman")
-    return HeadShapes(makehuman, identity_modes(makehuman, assets / "ict_facekit" / "ict_facekit.npz"))
+    ict = assets / "ict_facekit" / "ict_facekit.npz"
+    return HeadShapes(makehuman, identity_modes(makehuman, ict), arkit_expressions(makehuman, ict))
 
 
 def prepare(
@@ -85,7 +87,9 @@ def _make(heads: HeadShapes, samples: int, components: int, seed: int, log: Call
     anchors = anchor(solid, mesh[0])
     readings = np.stack([anchors.read(heads.makehuman, base) for base in bases]).astype(np.float32)
     template = without_landmarks(
-        mesh, shape_basis(readings, mesh[2], components), expression_basis(heads.makehuman, anchors, closed)
+        mesh,
+        shape_basis(readings, mesh[2], components),
+        expression_basis(heads.makehuman, heads.expressions, anchors, base_dm=closed, mirror=mesh[2]),
     )
     log("shape and expression bases")
     canonical = build_canonical_set(heads.makehuman, solid, parted, rng)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import fast_simplification
 import numpy as np
 import trimesh
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
 
 from backend.template import Template, closest_barycentric
+from backend.training.expressions import mirrored
 from backend.training.heads import HeadShapes
-from backend.training.makehuman import MakeHuman, fit_proxy, to_canonical
+from backend.training.makehuman import BASE_VERTICES, EYEBALLS, MakeHuman, fit_proxy, to_canonical
 from backend.training.solid import LIPS_PARTED, SIDE, BodySolid, distance_lattice
 
 MESH_SPACING_M = 0.0013
@@ -20,28 +21,12 @@ OVERLAP_M = 0.012
 SNAP_M = 0.0004
 HALF_FACES = 14000
 MM_PER_M = 1000.0
+EYE_REACH_M = 0.0195
+STEP_M = 0.0002
 FACE_CENTRE_M = np.array([0.0, -0.01, 0.115])
 FACE_MAGNIFICATION = (12.0, 0.05)
-# ARKit's name: MakeHuman's expression units (side where they have one) and their weights.
-EXPRESSIONS: dict[str, dict[str, float]] = {
-    "jawOpen": {"mouth-open": 1.0},
-    "mouthSmile": {"mouth-corner-puller": 0.9},
-    "mouthFrown": {"mouth-depression": 0.9},
-    "mouthPucker": {"mouth-pursing": 1.0},
-    "mouthFunnel": {"mouth-protusion": 0.7, "mouth-parling": 0.4},
-    "mouthPress": {"mouth-compression": 0.8},
-    "mouthStretch": {"mouth-retraction": 0.8},
-    "mouthUpperUp": {"mouth-upward-retraction": 0.8},
-    "mouthShrugUpper": {"mouth-elevation": 0.8},
-    "eyeBlink": {"eye-{side}-closure": 1.0},
-    "eyeSquint": {"eye-{side}-slit": 0.8},
-    "eyeWide": {"eye-{side}-opened-up": 0.8},
-    "browDown": {"eyebrows-{side}-down": 1.0},
-    "browInnerUp": {"eyebrows-{side}-inner-up": 1.0},
-    "browOuterUp": {"eyebrows-{side}-extern-up": 1.0},
-    "noseSneer": {"nose-{side}-elevation": 1.0},
-}
-SIDED = ("mouthSmile", "mouthFrown", "mouthStretch", "mouthUpperUp")
+# How far the eyeball gives way under closing lids, so that it does not shine through them half way; metres at weight 1.
+EYE_RECESS_M = {"eyeBlink": 0.0016, "eyeSquint": 0.0008, "eyeLookDown": 0.0005}
 
 
 @dataclass(frozen=True)
@@ -87,7 +72,59 @@ def template_mesh(solid: BodySolid) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     reduced, faces = fast_simplification.simplify(
         (MM_PER_M * magnified).astype(np.float32), faces, target_count=HALF_FACES
     )
-    return _mirror_half(_scale_radially(reduced.astype(np.float64) / MM_PER_M, magnified_radius, radius), faces)
+    vertices = _scale_radially(reduced.astype(np.float64) / MM_PER_M, magnified_radius, radius)
+    return _mirror_half(*_finer_eye(solid, vertices, faces.astype(np.int64)))
+
+
+def _finer_eye(solid: BodySolid, vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Split the edges around the left eye's opening in two, where lids slide on the eyeball."""
+    arm = vertices - solid.vertices[EYEBALLS[0]].mean(0)
+    near = (np.linalg.norm(arm, axis=1) < EYE_REACH_M) & (arm[:, 2] > 0)
+    vertices, faces, added = split_edges(vertices, faces, near)
+    middle = vertices[added]
+    for _ in range(2):
+        distance = solid.distance(middle)
+        steps = [solid.distance(middle + STEP_M * axis) - solid.distance(middle - STEP_M * axis) for axis in np.eye(3)]
+        slope = np.stack(steps, axis=1) / (2 * STEP_M)
+        length = np.maximum((slope**2).sum(1, keepdims=True), 0.25)
+        middle = middle - np.clip(distance, -0.0005, 0.0005)[:, None] * slope / length
+    vertices[added] = middle
+    return vertices, faces
+
+
+def split_edges(
+    vertices: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "f 3"], inside: Bool[np.ndarray, "n"]
+) -> tuple[Float[np.ndarray, "m 3"], Int[np.ndarray, "g 3"], Int[np.ndarray, "a"]]:
+    """A mesh with a new vertex in the middle of each edge between two ``inside`` vertices; stays closed.
+
+    Returns:
+        Vertices, old ones first; faces; numbers of the new vertices.
+    """
+    corner = np.stack([faces, np.roll(faces, -1, axis=1)], axis=-1)
+    split = inside[corner].all(-1)
+    edges, place = np.unique(np.sort(corner[split], axis=1), axis=0, return_inverse=True)
+    added = len(vertices) + np.arange(len(edges))
+    middle = np.full(faces.shape, -1)
+    middle[split] = added[place.reshape(-1)]
+    count = split.sum(1)
+    parts = [faces[count == 0]]
+    turned, cut = [], []
+    for first in range(3):  # Turn each face so that its split edges come first.
+        order = np.roll(np.arange(3), -first)
+        flags = split[:, order]
+        chosen = (flags[:, 0] & ~flags[:, 2] & (count < 3)) | ((count == 3) & (first == 0))
+        turned.append(faces[chosen][:, order])
+        cut.append(middle[chosen][:, order])
+    (a, b, c), (p, q, r) = np.concatenate(turned).T, np.concatenate(cut).T
+    one, two, three = (q < 0), (q >= 0) & (r < 0), r >= 0
+    for where, triangles in (
+        (one, ((a, p, c), (p, b, c))),
+        (two, ((p, b, q), (a, p, q), (a, q, c))),
+        (three, ((a, p, r), (p, b, q), (r, q, c), (p, q, r))),
+    ):
+        parts += [np.stack(triangle, axis=1)[where] for triangle in triangles]
+    both = np.concatenate([vertices, vertices[edges].mean(1)])
+    return both, np.concatenate(parts), added
 
 
 def _magnification() -> tuple[np.ndarray, np.ndarray]:
@@ -159,33 +196,38 @@ def shape_basis(
 
 
 def expression_basis(
-    makehuman: MakeHuman, anchors: TemplateAnchors, base_dm: Float[np.ndarray, "19158 3"]
+    makehuman: MakeHuman,
+    expressions: dict[str, Float[np.ndarray, "19158 3"]],
+    anchors: TemplateAnchors,
+    *,
+    base_dm: Float[np.ndarray, "19158 3"],
+    mirror: Int[np.ndarray, "n"],
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "e n 3"]]:
-    """ARKit-named expressions of the mean head as template offsets, metres."""
+    """Expressions of the mean head as template offsets, metres; right ones are exact mirror images of left ones.
+
+    Args:
+        makehuman: The assets.
+        expressions: Offsets of the base mesh by ARKit name, decimetres.
+        anchors: Of the template.
+        base_dm: The mean head at rest.
+        mirror: The template's.
+    """
     rest = anchors.read(makehuman, base_dm)
-    left_share = 1 / (1 + np.exp(-rest[:, :1] / 0.006))
-    names: list[str] = []
-    offsets: list[np.ndarray] = []
+    on_eye = (anchors.triangles >= BASE_VERTICES).all(1)
+    read = {name: anchors.read(makehuman, base_dm + offset) - rest for name, offset in expressions.items()}
+    for name, depth in EYE_RECESS_M.items():
+        for side, sign in (("Left", 1.0), ("Right", -1.0)):
+            read[f"{name}{side}"][on_eye & (sign * rest[:, 0] > 0), 2] -= depth
+    names = tuple(read)
+    both = [(read[name] + mirrored(read[opposite(name)], mirror)) / 2 for name in names]
+    return names, np.stack(both)
 
-    def moved(units: dict[str, float], side: str) -> np.ndarray:
-        target = sum(
-            weight * makehuman.target(f"expression/units/caucasian/{unit.format(side=side)}")
-            for unit, weight in units.items()
-        )
-        return anchors.read(makehuman, base_dm + target) - rest
 
-    for name, units in EXPRESSIONS.items():
-        if name in SIDED:
-            whole = moved(units, "")
-            names += [f"{name}Left", f"{name}Right"]
-            offsets += [whole * left_share, whole * (1 - left_share)]
-        elif any("{side}" in unit for unit in units):
-            names += [f"{name}Left", f"{name}Right"]
-            offsets += [moved(units, "left"), moved(units, "right")]
-        else:
-            names.append(name)
-            offsets.append(moved(units, ""))
-    return tuple(names), np.stack(offsets)
+def opposite(name: str) -> str:
+    """The name of an expression's mirror image."""
+    if name.endswith("Left"):
+        return name.removesuffix("Left") + "Right"
+    return name.removesuffix("Right") + "Left" if name.endswith("Right") else name
 
 
 def without_landmarks(

@@ -29,7 +29,7 @@ def modes(makehuman):
 
 @pytest.fixture(scope="module")
 def heads(makehuman, modes):
-    return HeadShapes(makehuman, modes)
+    return HeadShapes(makehuman, modes, {})
 
 
 def eyes_of(base):
@@ -161,4 +161,4 @@ def test_a_missing_or_damaged_ict_file_is_a_model_error(tmp_path):
 
 def test_missing_targets_are_a_model_error(tmp_path):
     with pytest.raises(ModelError, match="--assets"):
-        HeadShapes(MakeHuman(tmp_path), np.zeros((0, BASE_VERTICES, 3), np.float32))
+        HeadShapes(MakeHuman(tmp_path), np.zeros((0, BASE_VERTICES, 3), np.float32), {})
