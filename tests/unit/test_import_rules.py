@@ -29,7 +29,7 @@ BACKEND_LEVELS = [
     "template directions generator cylinder",
     "starter encoder surface unwrap mirror reprojection blend recolor",
     "checkpoint",
-    "inversion texture portrait_record preview export morph",
+    "inversion texture portrait_record preview export morph published_alignment",
     "portrait_model",
     "pipeline training",
     # doors
