@@ -128,7 +128,7 @@ def _nearest_of(
 
 
 def squared_distances(points: Float[Tensor, "*n 3"], corners: Float[Tensor, "*m 3 3"]) -> Float[Tensor, "*k"]:
-    """Squared distance from points to triangles, broadcast against each other.
+    """Squared distance from points to triangles of equally many dimensions, broadcast against each other.
 
     Source:
         Ericson 2005, Real-Time Collision Detection, section 5.1.5: the plane where the foot of the perpendicular

@@ -61,6 +61,12 @@ def is_used(name: str) -> bool:
     return not name.startswith(_TRAINING_PARTS) and not name.endswith("resample_filter")
 
 
+def expected_shapes(config: PosePredictorConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor that a predictor of this configuration loads; no memory is used for them."""
+    with torch.device("meta"):
+        return {name: tuple(value.shape) for name, value in PosePredictor(config).state_dict().items()}
+
+
 class FilteredConv(nn.Module):
     """Convolution, bias and activation, at half the size if wanted; stored weights have variance 1.
 

@@ -5,7 +5,7 @@ import importlib.util
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from backend.generator import official
+from backend.generator import official, pose_predictor
 from backend.generator.config import GeneratorConfig
 from backend.generator.plane_generator import PlaneGenerator
+from backend.generator.pose_predictor import PosePredictorConfig
 
 FOLDER = Path(os.environ.get("PROTOME_PARITY_DIR", Path(__file__).parents[3] / "shared/parity/fixtures"))
 FAMILIES = {"EG3D": "eg3d", "fake official-style pickle": "eg3d", "PanoHead": "panohead", "3DPortraitGAN": "portrait3d"}
@@ -46,7 +47,14 @@ class Fixture:
 
     def state(self) -> dict[str, Tensor]:
         stored = FOLDER / f"{self.name}.state.safetensors"
-        return load_file(stored) if stored.exists() else _recipe_state(self.meta)
+        if stored.exists():
+            return load_file(stored)
+        return recipe_state(self.shapes(), self.meta["weights"])
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        if "discriminator" in self.meta["target"]:
+            return pose_predictor.expected_shapes(predictor_config_of(self.meta))
+        return official.expected_shapes(config_of(self.meta))
 
     def generator(self) -> PlaneGenerator:
         generator = PlaneGenerator(config_of(self.meta)).eval().requires_grad_(False)
@@ -58,13 +66,13 @@ class Fixture:
         return label[:, :16].reshape(-1, 4, 4), label[:, 16:].reshape(-1, 3, 3)
 
 
-def _recipe_state(meta: dict) -> dict[str, Tensor]:
+def recipe_state(shapes: Mapping[str, tuple[int, ...]], weights: dict) -> dict[str, Tensor]:
+    """The tensors that a recipe stands for; the published list of names may hold others, which no one needs."""
     spec = importlib.util.spec_from_file_location("weights_recipe", FOLDER / "weights_recipe.py")
     recipe = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(recipe)
-    weights = meta["weights"]
-    shapes = {key: {"shape": shape} for key, shape in official.expected_shapes(config_of(meta)).items()}
-    arrays = recipe.make_state(shapes, weights["seed"], weights["family"])
+    listed = {key: {"shape": shape} for key, shape in shapes.items()}
+    arrays = recipe.make_state(listed, weights["seed"], weights["family"])
     for place, change in weights.get("overrides", {}).items():
         key, row = re.fullmatch(r"(.*)\[(\d+)(?:,:)?\]", place).groups()
         factor = re.search(r"multiply by float32\((.*?)\)", str(change))
@@ -107,3 +115,14 @@ def config_of(meta: dict) -> GeneratorConfig:
         background = config.background_resolution and sizes.get("bcg_resolution", side)
         config = replace(config, superresolution=enlarged, background_resolution=background)
     return config
+
+
+def predictor_config_of(meta: dict) -> PosePredictorConfig:
+    return PosePredictorConfig(
+        image_resolution=meta["img_resolution"],
+        neural_resolution=meta["neural_rendering_resolution"],
+        channel_base=meta["channel_base"],
+        channel_max=meta["channel_max"],
+        head_widths=tuple(meta["pose_branch_widths"]),
+        blur_sigma=meta.get("blur_sigma", 0.0),
+    )

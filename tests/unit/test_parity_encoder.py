@@ -136,8 +136,8 @@ def _whole_network(meta: dict, latent_avg: Tensor) -> TriPlaneNet:
     for prefix, shapes in weights.items():
         made = _recipe(shapes, meta["weights"][prefix[:-1]]["seed"])
         state |= {prefix + key: tensor for key, tensor in made.items()}
-    recipe = {"weights": meta["weights"]["decoder"], "expected_G_ema": {"tensors": meta["decoder_tensors"]}}
-    decoder = parity._recipe_state(recipe)
+    listed = {key: tensor["shape"] for key, tensor in meta["decoder_tensors"].items() if not official.is_ignored(key)}
+    decoder = parity.recipe_state(listed, meta["weights"]["decoder"])
     shapes = {key: tuple(tensor.shape) for key, tensor in decoder.items()}
     generator_config = official.config_of(meta["decoder_init_kwargs"], shapes=shapes)
     return load_triplanenet(state | {f"decoder.{key}": tensor for key, tensor in decoder.items()}, generator_config)

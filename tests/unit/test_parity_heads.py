@@ -12,9 +12,9 @@ from backend.generator.body_pose import is_left
 from backend.generator.deformation import MeshDeformation, faces_within, squared_distances
 from backend.generator.plane_generator import EMPTY, Images, make_rays, without_margin
 from backend.generator.planes import sample_each_plane
-from backend.generator.pose_predictor import PosePredictor, PosePredictorConfig, _mirrored, is_used
+from backend.generator.pose_predictor import PosePredictor, _mirrored, is_used
 from backend.generator.volume import coarse_depths, fine_depths, segment_weights
-from tests.unit.parity import Fixture, fixtures
+from tests.unit.parity import Fixture, fixtures, predictor_config_of
 
 # Stored values that the published code was given; the tests of the deformation read them.
 GIVEN = re.compile(r"in\.|deform\.(posed_vertices|canonical_vertices|faces|in_points|thickness|unique)$")
@@ -223,19 +223,11 @@ def test_the_nearest_triangles_are_the_published_ones(case):
             assert ((index == case.io[key]) | (index < 0)).double().mean() > 0.98, key
 
 
-@pytest.mark.parametrize("fixture", fixtures(_is_predictor))
-def test_predicted_poses_agree(fixture):
-    fixture = Fixture(fixture)
-    meta, io = fixture.meta, fixture.io
-    config = PosePredictorConfig(
-        image_resolution=meta["img_resolution"],
-        neural_resolution=meta["neural_rendering_resolution"],
-        channel_base=meta["channel_base"],
-        channel_max=meta["channel_max"],
-        head_widths=tuple(meta["pose_branch_widths"]),
-        blur_sigma=meta.get("blur_sigma", 0.0),
-    )
-    predictor = PosePredictor(config).requires_grad_(False)
+@pytest.mark.parametrize("path", fixtures(_is_predictor))
+def test_predicted_poses_agree(path):
+    fixture = Fixture(path)
+    io = fixture.io
+    predictor = PosePredictor(predictor_config_of(fixture.meta)).requires_grad_(False)
     predictor.load_state_dict({name: value for name, value in fixture.state().items() if is_used(name)})
     image, mask, label = (io[f"in.{name}"] for name in ("image", "mask", "c"))
     small = [predictor.as_rendered(picture) for picture in (image, mask)]
