@@ -23,7 +23,21 @@ Step = Callable[[float], None]
 
 
 @runtime_checkable
-class Head(Protocol):
+class HeadField(Protocol):
+    """A head as density and colour, in a space where it mirrors onto itself."""
+
+    def to_canonical(self, points: Float[Tensor, "1 n 3"]) -> Float[Tensor, "1 n 3"]:
+        """World points in the space where every head is upright and mirrors across x = 0."""
+
+    def to_world(self, points: Float[Tensor, "1 n 3"]) -> Float[Tensor, "1 n 3"]:
+        """The inverse of ``to_canonical``."""
+
+    def decode(self, points: Float[Tensor, "1 n 3"]) -> tuple[Float[Tensor, "1 n"], Float[Tensor, "1 n 3"]]:
+        """Density per world unit and sRGB colour in about [0, 1] of points in canonical space."""
+
+
+@runtime_checkable
+class Head(HeadField, Protocol):
     """One head of a model: its planes, and what else the model needs to show them."""
 
     @property
@@ -41,15 +55,6 @@ class Head(Protocol):
             size_px: Side of the rendering.
             superresolve: Whether ``image`` is the model's final picture; else it is the raw one.
         """
-
-    def to_canonical(self, points: Float[Tensor, "1 n 3"]) -> Float[Tensor, "1 n 3"]:
-        """World points in the space where every head is upright and mirrors across x = 0."""
-
-    def to_world(self, points: Float[Tensor, "1 n 3"]) -> Float[Tensor, "1 n 3"]:
-        """The inverse of ``to_canonical``."""
-
-    def decode(self, points: Float[Tensor, "1 n 3"]) -> tuple[Float[Tensor, "1 n"], Float[Tensor, "1 n 3"]]:
-        """Density per world unit and sRGB colour in about [0, 1] of points in canonical space."""
 
 
 @runtime_checkable

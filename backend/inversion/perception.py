@@ -37,7 +37,7 @@ def picture_distance(image: Float[Tensor, "b 3 s s"], target: Float[Tensor, "b 3
     count = 0
     for _ in range(SCALES):
         total = total + (image - target).abs().mean() + GRADIENT_WEIGHT * _gradient_difference(image, target)
-        total = total + STRUCTURE_WEIGHT * (1 - structural_similarity(image, target).mean())
+        total = total + STRUCTURE_WEIGHT * (1 - structural_similarity(image + 1, target + 1).mean())
         count += 1
         if image.shape[-1] < 2 * SMALLEST_PX:
             break
@@ -53,7 +53,12 @@ def _gradient_difference(image: Tensor, target: Tensor) -> Tensor:
 def structural_similarity(
     image: Float[Tensor, "b c s s"], target: Float[Tensor, "b c s s"]
 ) -> Float[Tensor, "b c h w"]:
-    """SSIM of each whole window, 1 where both are alike."""
+    """SSIM of each whole window, 1 where both are alike.
+
+    Args:
+        image: In [0, 2].
+        target: In [0, 2].
+    """
     window = min(SSIM_WINDOW, image.shape[-1])
 
     def mean(x: Tensor) -> Tensor:

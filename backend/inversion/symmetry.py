@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backend.inversion.losses import mirror_image
-from backend.inversion.method import Head, PosedPortrait
+from backend.inversion.method import HeadField, PosedPortrait
 from backend.inversion.warp import is_hidden
 
 FRONTAL_YAW, YAW_SPREAD = 0.2, 0.29
@@ -43,7 +43,7 @@ def mirror_weight(yaw: float) -> float:
 
 
 def symmetry_loss(
-    head: Head,
+    head: HeadField,
     portrait: PosedPortrait,
     depth: Float[Tensor, "1 1 r r"],
     *,

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+import torch
+
+from backend.face_mesh_points import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
+from backend.inversion.method import PosedPortrait
+from tests.small_planes import camera_at
+
+
+def portrait():
+    random = torch.Generator().manual_seed(0)
+    image, mask, trust = (torch.rand(1, count, 16, 16, generator=random) for count in (3, 1, 1))
+    return PosedPortrait(image, mask, trust, camera_at(30), torch.rand(478, 2, generator=random))
+
+
+def test_mirroring_twice_gives_the_portrait_back():
+    one, twice = portrait(), portrait().mirrored().mirrored()
+    for name in ("image", "mask", "trust", "landmarks"):
+        torch.testing.assert_close(getattr(twice, name), getattr(one, name))
+    torch.testing.assert_close(twice.cameras.cam2world, one.cameras.cam2world)
+
+
+def test_the_mirrored_right_eye_is_the_left_one_on_the_other_side():
+    one, mirrored = portrait(), portrait().mirrored()
+    expected = one.landmarks[LEFT_EYE_OUTER] * torch.tensor([-1.0, 1.0]) + torch.tensor([1.0, 0.0])
+    torch.testing.assert_close(mirrored.landmarks[RIGHT_EYE_OUTER], expected)
+    assert torch.equal(mirrored.image[..., 0], one.image[..., -1])
+
+
+def test_shrinking_takes_means():
+    small = portrait().resized(8)
+    torch.testing.assert_close(small.image, torch.nn.functional.avg_pool2d(portrait().image, 2))
+    torch.testing.assert_close(small.mask, torch.nn.functional.avg_pool2d(portrait().mask, 2))
+    assert small.landmarks is not None
+
+
+def test_only_what_is_head_and_photo_is_shown():
+    one = portrait()
+    torch.testing.assert_close(one.shown, one.mask * one.trust)
