@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn, get_args
 
 from backend import __version__, batch, cli_models, doctor, jobs, worker
-from backend.config import DeviceName, Quality, Settings
+from backend.config import DeviceName, MethodName, Quality, Settings
 from backend.console import Console, ProgressStyle, quiet_console
 from backend.errors import ModelError, ProtomeError, SettingsError
 from backend.progress import Report
@@ -104,6 +104,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("settings", argument_default=argparse.SUPPRESS)
     group.add_argument("--model", help=f"an installed model (default: {default.model})")
     group.add_argument("--quality", choices=get_args(Quality), help=f"(default: {default.quality})")
+    group.add_argument("--method", choices=get_args(MethodName), help=f"of inversion (default: {default.method})")
     group.add_argument("--device", choices=get_args(DeviceName), help=f"(default: {default.device})")
     group.add_argument("--face", type=int, metavar="N", help="which face, counted from 0 at the largest")
     group.add_argument("--faces", type=int, metavar="N", help=f"triangles of the mesh (default: {default.faces})")
@@ -184,8 +185,16 @@ def _run_job(options: argparse.Namespace, job: Job) -> int:
         if options.progress == "json":
             console.send(Done(JOB_ID, outcome))
         else:
+            _say_licence(console, outcome)
             console.stdout.write(f"{outcome['output']}\n")
         return OK
+
+
+def _say_licence(console: Console, outcome: jobs.Result) -> None:
+    """Only where the head may not be used freely."""
+    content = outcome["report"]
+    if isinstance(content, dict) and content["model"]["commercial_use"] != "yes":
+        console.say(content["licence_note"])
 
 
 def _end_badly(console: Console, failure: jobs.Failure, *, is_json: bool) -> int:

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 
 from backend.errors import RecordError
-from backend.head import Head, HeadRecord
+from backend.head import Head, HeadRecord, licence_note
 from backend.mesh import vertex_normals
 from backend.output import write_output
 from backend.record import KEY, record_from_json, record_to_json
@@ -29,6 +29,7 @@ LINEAR, LINEAR_MIPMAP_LINEAR, CLAMP_TO_EDGE = 9729, 9987, 33071
 JPEG_QUALITY = 95
 LEAST_OFFSET_M = 1e-5  # A morph target moves no vertex by less than a hundredth of a millimetre.
 NAME = "Head"
+LICENCE_KEY = "protome_licence"  # Beside the record, for people who open the file in another program.
 
 
 def write_glb(path: Path, head: Head) -> None:
@@ -53,7 +54,7 @@ def glb_bytes(head: Head) -> bytes:
         {
             "scene": 0,
             "scenes": [{"nodes": [0]}],
-            "nodes": [{"name": NAME, "mesh": 0, "extras": {KEY: record_to_json(head.record)}}],
+            "nodes": [{"name": NAME, "mesh": 0, "extras": _extras(head.record)}],
             "meshes": [_mesh(head, primitive)],
             "materials": [_material()],
             "textures": [{"source": 0, "sampler": 0}],
@@ -61,6 +62,10 @@ def glb_bytes(head: Head) -> bytes:
             "samplers": [_sampler()],
         }
     )
+
+
+def _extras(record: HeadRecord) -> dict[str, str]:
+    return {KEY: record_to_json(record), LICENCE_KEY: licence_note(record.generator)}
 
 
 def _mesh(head: Head, primitive: dict[str, Any]) -> dict[str, Any]:

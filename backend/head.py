@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The finished head, and the record that lets it be taken up again."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +10,7 @@ from jaxtyping import Float, UInt8
 from backend.mesh import Mesh
 
 SCHEMA = 1
+COMMERCIAL_USE = {"yes": "commercial use is allowed", "no": "not for commercial use"}
 
 
 @dataclass(frozen=True)
@@ -83,3 +85,13 @@ class Head:
     record: HeadRecord
     metres_per_unit: float
     report: dict[str, object]
+
+
+def licence_note(generator: Mapping[str, str]) -> str:
+    """One line for people: with which model a head was made, under which licence, and whether it may be sold.
+
+    Args:
+        generator: Of the head's record.
+    """
+    allowed = COMMERCIAL_USE.get(generator.get("commercial_use", ""), "whether commercial use is allowed is not known")
+    return f"Made with {generator.get('id', 'an unknown model')} ({generator.get('licence', 'no licence')}): {allowed}."

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args, runtime_checkable
 
 from backend import __version__
-from backend.config import DeviceName, Quality, Settings
+from backend.config import DeviceName, MethodName, Quality, Settings
 from backend.errors import ModelError, ProtomeError, SettingsError
 from backend.progress import Progress, Report
 from backend.protocol import Invert, Params, Resynthesize, Sliders
@@ -61,6 +61,7 @@ def _whole(least: int, most: int) -> tuple[Callable[[object], bool], str]:
 SETTING_CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "model": (lambda value: isinstance(value, str) and value != "", "the name of an installed model"),
     "quality": _one_of(*get_args(Quality)),
+    "method": _one_of(*get_args(MethodName)),
     "device": _one_of(*get_args(DeviceName)),
     "face": (lambda value: value is None or (type(value) is int and value >= 0), "a whole number from 0 on"),
     "faces": _whole(1_000, 200_000),
@@ -130,7 +131,7 @@ def invert_photo(request: Invert, report: Report, *, load_pipeline: LoadPipeline
     report(Progress("start", 0.0, None))
     head = load_pipeline().reconstruct(photo, settings, report)
     report(Progress("write", 1.0, None))
-    content = _finite(head.report) | {"photo_sha256": head.record.photo_sha256, "settings": asdict(settings)}
+    content = _content(head, settings) | {"photo_sha256": head.record.photo_sha256}
     with staging(keep=photo) as stage:
         start_s = time.perf_counter()
         stage(output, lambda path: _write_mesh(path, head))
@@ -159,7 +160,7 @@ def resynthesize_head(request: Resynthesize, report: Report, *, load_pipeline: L
     report(Progress("start", 0.0, None))
     head = load_pipeline().resynthesize(record, request.slider_values, settings, report)
     report(Progress("write", 1.0, None))
-    content = _finite(head.report) | {"settings": asdict(settings)}
+    content = _content(head, settings)
     with staging() as stage:
         start_s = time.perf_counter()
         stage(output, lambda path: _write_mesh(path, head))
@@ -286,6 +287,16 @@ def _portrait(head: "Head") -> "UInt8[np.ndarray, 'h w 3']":
 
     with Image.open(io.BytesIO(head.record.portrait_jpeg)) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def _content(head: "Head", settings: Settings) -> dict[str, Any]:
+    """The report so far, with the licence in words."""
+    from backend.head import licence_note
+
+    generator = head.record.generator
+    return _finite(head.report) | {
+        "settings": asdict(settings), "model": generator, "licence_note": licence_note(generator),
+    }  # fmt: skip
 
 
 def _finish_report(content: dict[str, Any], *, write_s: float) -> None:

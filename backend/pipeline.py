@@ -18,7 +18,7 @@ from backend.mesh import Mesh, mesh_quality, vertex_normals
 from backend.photo import read_photo
 from backend.portrait_model.contract import PORTRAIT_PX, CodesT, PortraitModel
 from backend.portrait_model.kept import KeptHead, from_record, to_record_codes
-from backend.portrait_model.opening import open_model
+from backend.portrait_model.opening import open_model, open_model_of
 from backend.portrait_record import keep_portrait
 from backend.progress import Report
 from backend.recolor import recolor
@@ -83,18 +83,18 @@ def resynthesize(record: HeadRecord, slider_values: dict[str, float], settings: 
     Args:
         record: Of a head that ``reconstruct`` made.
         slider_values: Slider name to value; the result's sliders stand at 0.
-        settings: Model, faces, texture size and device are used.
+        settings: Faces, texture size and device are used; the model is the head's own.
         report: Hears of the progress; may raise ``Cancelled``.
 
     Raises:
-        RecordError: The record is of another generator.
-        ModelError: Weights are missing or damaged.
+        RecordError: The head's model is not installed, or the record is damaged.
+        ModelError: Weights are damaged.
         SettingsError: A slider is unknown.
     """
     skipped = ("photo", "face", "fit", "refine")
     clock = StageClock({name: time for name, time in EXPECTED_S.items() if name not in skipped}, report)
     with clock.stage("model"):
-        model = open_model(settings.model, choose_device(settings.device))
+        model = open_model_of(record, choose_device(settings.device))
         before = from_record(model, record)
         kept = replace(before, codes=model.move(before.codes, slider_values))
     finished = _finish(model, kept, settings, clock)
@@ -102,7 +102,7 @@ def resynthesize(record: HeadRecord, slider_values: dict[str, float], settings: 
     new_record = replace(
         record,
         codes=to_record_codes(model, kept),
-        settings=record.settings | asdict(settings),
+        settings=record.settings | asdict(settings) | {"model": record.settings.get("model", settings.model)},
         sliders=[target.slider for target in finished.morph_targets],
         slider_values=values | {name: values.get(name, 0.0) + value for name, value in slider_values.items()},
     )

@@ -37,10 +37,11 @@ def open_model_of(record: HeadRecord, device: torch.device) -> PortraitModel[Any
     for installed in installed_generators():
         if installed.metadata.get("id") == wanted:
             return _open(installed, device)
+    remedy = "Create the head again from its photo."
+    if record.generator.get("family") != STARTER:
+        remedy = "Add it with `protome models add`, or create the head again from its photo."
     raise RecordError(
-        f"This head was made with the model “{wanted}”, which is not installed. Add it with `protome models add`, or "
-        "create the head again from its photo.",
-        code="other_model",
+        f"This head was made with the model “{wanted}”, which is not installed. {remedy}", code="other_model"
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from backend.alignment import Portrait, align_portrait
 from backend.config import Settings, SurfaceConfig, TextureConfig
 from backend.directions import Codes, move
+from backend.errors import SettingsError
 from backend.generator.starter import StarterField
 from backend.head import MorphTarget
 from backend.inversion.invert import invert_portrait
@@ -25,6 +26,8 @@ from backend.portrait_model.contract import PORTRAIT_PX, Fit
 from backend.pose import initial_focal, principal_point
 from backend.reprojection import PhotoView
 from backend.starter import Starter
+
+METHOD = "protome"
 
 
 class StarterModel:
@@ -71,6 +74,11 @@ class StarterModel:
         step: Callable[[float], None],
     ) -> tuple[Codes, dict[str, float]]:
         """The appearance that shows the portrait; shape and expression stay as fitted."""
+        if settings.method != METHOD:
+            raise SettingsError(
+                f"The model “{self.identity['id']}” knows the method {METHOD} only, not {settings.method}.",
+                code="unknown_method",
+            )
         known = ParametricFit(fit.camera, fit.codes.shape, fit.codes.expression, fit.scores["landmark_mm"] / 1000)
         return invert_portrait(
             self.starter, known, portrait, mask, quality=settings.quality, seed=settings.seed, step=step

@@ -129,8 +129,19 @@ def test_the_record_comes_back_and_is_one_string(tmp_path):
     head = example_head()
     write_glb(tmp_path / "Kopf größe.glb", head)
     document, _ = parts((tmp_path / "Kopf größe.glb").read_bytes())
-    assert document["nodes"][0]["extras"] == {KEY: record_to_json(head.record)}
+    assert document["nodes"][0]["extras"][KEY] == record_to_json(head.record)
     assert record_to_json(read_record(tmp_path / "Kopf größe.glb")) == record_to_json(head.record)
+
+
+@pytest.mark.parametrize(
+    ("commercial_use", "words"), [("yes", "commercial use is allowed"), ("no", "not for commercial"), ("", "not known")]
+)
+def test_the_licence_stands_beside_the_record_in_words(commercial_use, words):
+    head = example_head()
+    generator = {"id": "eg3d-1", "family": "eg3d", "licence": "A licence", "commercial_use": commercial_use}
+    document, _ = parts(glb_bytes(replace(head, record=replace(head.record, generator=generator))))
+    note = document["nodes"][0]["extras"]["protome_licence"]
+    assert note.startswith("Made with eg3d-1 (A licence)") and words in note
 
 
 def glb_of(document: object) -> bytes:
