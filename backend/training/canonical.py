@@ -27,6 +27,9 @@ TOPS = (
 )  # fmt: skip
 LATTICE_NODES = 96
 BODY_POINTS = 150_000
+CAVITY_POINTS = 3000
+# The mouth's filled back wall looks like MakeHuman's mouth in this place of the rest mesh, dark red.
+DEEP_IN_MOUTH_DM = np.array([0.0, 6.6, 1.27])
 POOL_POINTS = 60_000
 POOL_BAND_M = 0.010
 SUNK_M = 0.008  # Where a style has nothing, its surface lies this deep under the skin.
@@ -82,6 +85,14 @@ def build_canonical_set(
     body = distance_lattice(solid, -half, half, (LATTICE_NODES,) * 3)
     points, rest, uv, is_eye = _body_points(makehuman, solid, rng)
     masks = masks_at_uv(makehuman.folder / "mpfb2" / "textures", uv)
+    cavity = solid.mouth_points(CAVITY_POINTS, rng)
+    in_mouth = np.ones(len(cavity), np.float32)
+    points, is_eye = np.concatenate([points, cavity]), np.concatenate([is_eye, in_mouth < 0])
+    rest = np.concatenate([rest, np.tile(DEEP_IN_MOUTH_DM, (len(cavity), 1))])
+    masks = {
+        name: np.concatenate([mask, in_mouth if name == "inside-mouth" else 0 * in_mouth])
+        for name, mask in masks.items()
+    }
     hair = [_worn(solid, body, to_canonical(fit_proxy(p, base_dm)), p.mesh.faces) for p in _hairs(makehuman)]
     tops = [_worn(solid, body, to_canonical(fit_proxy(p, base_dm)), p.mesh.faces) for p in _tops(makehuman)]
     return CanonicalSet(

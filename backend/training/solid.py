@@ -29,6 +29,7 @@ LIPS_BOX = np.array([[-0.046, -0.076, 0.05], [0.046, -0.021, 0.2]])
 LIPS_GAP = (-0.0473, 0.0075)
 LIPS_CORNER = 0.0255
 LIP_SKIN_M = 0.0015
+WALL_M = 0.0004
 
 
 class BodySolid:
@@ -76,6 +77,16 @@ class BodySolid:
         # A round eye instead of the asset's few facets.
         eye = np.linalg.norm(mirrored - self._eye, axis=1) - self._eye_radius
         return np.minimum.reduce([skin, eye, socket, throat, self._behind_lips(points)])
+
+    def mouth_points(self, count: int, rng: np.random.Generator) -> Float[np.ndarray, "m 3"]:
+        """Random points of the walls that the filling leaves behind the lips' gap; at most ``count``."""
+        y, half = LIPS_GAP
+        high = np.array([LIPS_CORNER, y + half, LIPS_BOX[1, 2]]) + LIP_SKIN_M
+        low = np.array([-LIPS_CORNER, y - half, THROAT_FRONT[0] - 0.02]) - LIP_SKIN_M
+        points = rng.uniform(low, high, (150 * count, 3))
+        points = points[np.abs(self.distance(points)) < WALL_M]
+        bare = np.abs(mesh_distance(points, self.vertices, self.skin_faces)) > LIP_SKIN_M
+        return points[bare][:count]
 
     def _behind_lips(self, points: np.ndarray) -> np.ndarray:
         """Distance to the filling behind the skin around the mouth, as seen from the front."""

@@ -37,6 +37,7 @@ def build(seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "LATTICE_NODES", NODES)
         patch.setattr(module, "BODY_POINTS", 3000)
+        patch.setattr(module, "CAVITY_POINTS", 100)
         patch.setattr(module, "POOL_POINTS", 500)
         patch.setattr(module, "HAIR_STYLES", ("short02",))
         patch.setattr(module, "TOPS", ("male_casualsuit02",))
@@ -53,7 +54,7 @@ def canonical():
 def test_body_points_lie_on_the_skin(canonical):
     assert np.abs(canonical.body_points).max() < SIDE / 2 + 0.02
     assert np.abs(mean_solid().distance(canonical.body_points.astype(np.float64))).max() < 0.0011
-    assert 2000 < len(canonical.body_points) <= 3000
+    assert 2000 < len(canonical.body_points) <= 3100
 
 
 @needs_assets
@@ -62,6 +63,15 @@ def test_every_body_point_knows_its_place_on_the_rest_mesh(canonical):
     upper = canonical.body_points[:, 1] > 0.02
     place = to_canonical(canonical.body_base.astype(np.float64))
     np.testing.assert_allclose(place[upper], canonical.body_points[upper], atol=0.001)
+
+
+@needs_assets
+def test_the_wall_behind_the_open_lips_is_the_inside_of_a_mouth(canonical):
+    wall = (canonical.body_base == np.float32(module.DEEP_IN_MOUTH_DM)).all(1)
+    assert 50 < wall.sum() <= 100
+    inside = canonical.body_masks[wall]
+    np.testing.assert_array_equal(inside, np.tile([name == "inside-mouth" for name in MASKS], (len(inside), 1)))
+    assert not canonical.body_is_eye[wall].any()
 
 
 @needs_assets

@@ -118,3 +118,13 @@ def test_the_body_is_symmetric():
     points = np.random.default_rng(0).uniform(-0.12, 0.12, (300, 3))
     one, other = mean_solid().distance(points), mean_solid().distance(points * [-1, 1, 1])
     np.testing.assert_allclose(one, other, atol=0.002)
+
+
+@needs_assets
+def test_the_mouths_back_wall_lies_behind_the_gap_of_the_lips_and_on_no_skin():
+    solid = mean_solid()
+    points = solid.mouth_points(100, np.random.default_rng(0))
+    assert 50 < len(points) <= 100
+    assert np.abs(solid.distance(points)).max() < 0.0005
+    assert (np.abs(points[:, 0]) < 0.03).all() and (points[:, 2] > 0.085).all()
+    assert np.abs(mesh_distance(points, solid.vertices, solid.skin_faces)).min() > 0.0014
