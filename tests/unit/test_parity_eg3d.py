@@ -33,7 +33,7 @@ def _is_reduced(meta: dict) -> bool:
 
 
 def _is_published_size(meta: dict) -> bool:
-    return meta["target"].startswith("EG3D generator at the REAL")
+    return "generator at the REAL" in meta["target"]
 
 
 def _is_published_classes(meta: dict) -> bool:
@@ -307,17 +307,26 @@ def _published_size(generator: PlaneGenerator, case: Case) -> Entries:
             yield key, generator.make_ws(z, label, truncation=float(match[1]), cutoff=int(match[2]))[:, rows]
     planes = generator.make_planes(ws)
     flat = planes.flatten(1, 2)
-    yield "planes.strided24", flat[:, :, ::24, ::24]
     yield "planes.mean_per_channel", flat.mean((2, 3))
     yield "planes.std_per_channel", flat.std((2, 3))
     raw, colors = generator.raw_field(planes, case.io["in.points"])
     yield "sample_mixed.sigma", raw[..., None]
-    yield "sample_mixed.rgb", colors[..., ::4]
-    for key in [key for key in case.io if key.endswith(".image.strided8")]:
-        size = int(re.match(r"synthesis(\d+)", key)[1])
-        images = generator.view(ws, generator.render(planes, *case.cameras, size_px=size))
-        step = size // 32
-        yield f"synthesis{size}.image_raw.strided", images.image_raw[:, :, ::step, ::step]
-        yield f"synthesis{size}.image_depth.strided", images.depth[:, :, ::step, ::step]
-        yield key, images.image[:, :, ::8, ::8]
+    yield "sample_mixed.rgb", colors[..., :: colors.shape[-1] // case.io["sample_mixed.rgb"].shape[-1]]
+    for key in case.io:
+        if match := re.fullmatch(r"planes\.strided(\d+)", key):
+            yield key, flat[:, :, :: int(match[1]), :: int(match[1])]
+    background = generator.make_background(ws)
+    for size in {int(match[1]) for key in case.io if (match := re.match(r"synthesis(\d+)\.", key))}:
+        images = generator.view(ws, generator.render(planes, *case.cameras, size_px=size), background=background)
         yield f"synthesis{size}.image.mean_std", torch.stack([images.image.mean((2, 3)), images.image.std((2, 3))])
+        pictures = {"image": images.image, "image_raw": images.image_raw, "image_depth": images.depth}
+        yield from _strided(case.io, f"synthesis{size}", pictures | {"image_mask": images.mask})
+
+
+def _strided(io: dict[str, Tensor], prefix: str, pictures: dict[str, Tensor]) -> Entries:
+    """Pictures of which every so many-th pixel is stored; the name need not say how many."""
+    for key in io:
+        if match := re.fullmatch(rf"{prefix}\.(\w+)\.strided(\d*)", key):
+            picture = pictures[match[1]]
+            step = int(match[2] or picture.shape[-1] // io[key].shape[-1])
+            yield key, picture[:, :, ::step, ::step]

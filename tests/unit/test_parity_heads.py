@@ -23,11 +23,11 @@ Entries = Iterator[tuple[str, Tensor]]
 
 
 def _is_panohead(meta: dict) -> bool:
-    return meta["target"].startswith("PanoHead generator")
+    return meta["target"].startswith("PanoHead generator") and "config" in meta
 
 
 def _is_portrait(meta: dict) -> bool:
-    return meta["target"].startswith("3DPortraitGAN generator")
+    return meta["target"].startswith("3DPortraitGAN generator") and "config" in meta
 
 
 def _is_predictor(meta: dict) -> bool:
