@@ -20,13 +20,17 @@ from .client import Worker
 from .errors import AddonError, HeadError, ProtocolError, WorkerEnded
 from .head import frame_head, import_head, replace_surface, select_head
 from .preferences import places, preferences
+from .properties import STARTER, model_names
 from .sliders import RECORD_KEY, is_head
 
 BUSY_INTERVAL_S = 0.05
 READY_TIMEOUT_S = 60.0
 CANCEL_TIMEOUT_S = 3.0
-# Expected seconds on two processor cores, until a job of this session says better.
+# Expected seconds of the starter on two processor cores, until a job of this session says better.
 EXPECTED_S = {"draft": 20.0, "balanced": 60.0, "best": 120.0}
+
+
+Kind = tuple[str, str, str]
 
 
 @dataclass
@@ -37,7 +41,7 @@ class Job:
         id: Of the request.
         title: What the panel shows, such as the photo's name.
         folder: Temporary folder of its files; removed at the end.
-        quality: Of an inversion; empty for a resynthesis.
+        kind: Model, method and quality of an inversion; None for a resynthesis.
         target: Name of the head whose surface is replaced; empty where a head is made.
         record: The target's record when the job began.
     """
@@ -45,7 +49,7 @@ class Job:
     id: int
     title: str
     folder: Path
-    quality: str = ""
+    kind: Kind | None = None
     target: str = ""
     record: str = ""
     progress: protocol.Progress | None = None
@@ -64,7 +68,7 @@ class Session:
         error: What went wrong, until the user dismisses it.
         notice: What happened otherwise.
         last_head: Name of the object that the last job made or changed.
-        measured_s: How long an inversion took in this session, by quality.
+        measured_s: How long an inversion took in this session, by model, method and quality.
     """
 
     worker: Worker | None = None
@@ -76,7 +80,7 @@ class Session:
     error: str = ""
     notice: str = ""
     last_head: str = ""
-    measured_s: dict[str, float] = field(default_factory=dict)
+    measured_s: dict[Kind, float] = field(default_factory=dict)
 
 
 session = Session()
@@ -100,7 +104,19 @@ def start_invert(photo: Path, settings: dict[str, object], folder: Path) -> None
     """
     wanted = {**settings, "device": preferences().device}
     params = protocol.invert_params(str(photo), str(folder / "head.glb"), wanted, report=None)
-    _start("invert", params, Job(0, photo.stem, folder, quality=str(settings["quality"])))
+    kind = _kind(settings.get("model", STARTER), settings.get("method"), settings["quality"])
+    _start("invert", params, Job(0, photo.stem, folder, kind=kind))
+
+
+def expected_time_s(model: str, method: str, quality: str) -> float | None:
+    """Seconds that an inversion will take; None where nothing is known yet."""
+    usual_s = EXPECTED_S[quality] if model == STARTER else None
+    return session.measured_s.get(_kind(model, method, quality), usual_s)
+
+
+def _kind(model: object, method: object, quality: object) -> Kind:
+    """The starter has one method only."""
+    return str(model), "" if model == STARTER else str(method), str(quality)
 
 
 def start_resynthesize(
@@ -238,6 +254,7 @@ def _take(event: protocol.Event) -> None:
                 f"The worker speaks protocol {event.protocol} and Blender's side {protocol.PROTOCOL}. Set up again."
             )
         session.is_ready, session.models = True, event.models
+        model_names[:] = [model.name for model in event.models]
     elif isinstance(event, protocol.Device):
         session.device = event.device
     elif job and event.id == job.id:
@@ -282,7 +299,8 @@ def _finish_inversion(job: Job, output: Path) -> None:
     select_head(obj)
     frame_head(obj)
     session.last_head = obj.name
-    session.measured_s[job.quality] = time.monotonic() - job.started_s
+    if job.kind:
+        session.measured_s[job.kind] = time.monotonic() - job.started_s
     _end_job(notice="")
     bpy.ops.ed.undo_push(message="Create Head")
 

@@ -12,13 +12,13 @@ from . import job
 from .errors import AddonError
 from .photo import chosen_photo, photo_file
 from .preferences import places
-from .properties import QUALITIES, TEXTURES, PROTOME_PG_settings, scene_settings
+from .properties import METHODS, QUALITIES, STARTER, TEXTURES, PROTOME_PG_settings, scene_settings
 from .sliders import apply_slider_ranges, is_head, recorded_settings, reset_sliders, slider_values
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
 
-CHOICES = ("model", "quality", "face", "faces", "texture", "seed")
+CHOICES = ("model", "method", "quality", "face", "faces", "texture", "seed")
 
 
 class PROTOME_OT_invert(bpy.types.Operator):
@@ -30,7 +30,8 @@ class PROTOME_OT_invert(bpy.types.Operator):
     filepath: bpy.props.StringProperty(
         name="Photo", description="Picture file; empty takes the scene's choice", subtype="FILE_PATH"
     )
-    model: bpy.props.StringProperty(name="Model", default="starter")
+    model: bpy.props.StringProperty(name="Model", default=STARTER)
+    method: bpy.props.EnumProperty(name="Method", items=METHODS)
     quality: bpy.props.EnumProperty(name="Quality", items=QUALITIES, default="balanced")
     face: bpy.props.IntProperty(name="Face", default=1, min=1, max=99)
     faces: bpy.props.IntProperty(name="Triangles", default=30_000, min=1_000, max=200_000)
@@ -73,6 +74,8 @@ class PROTOME_OT_invert(bpy.types.Operator):
         values = {name: getattr(self if self.properties.is_property_set(name) else chosen, name) for name in CHOICES}
         values["face"] = values["face"] - 1 if values["face"] > 1 else None
         values["texture_px"] = int(values.pop("texture"))
+        if values["model"] == STARTER:
+            del values["method"]  # A choice made for another model; the panel does not show it for the starter.
         return values
 
 

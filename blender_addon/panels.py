@@ -9,9 +9,9 @@ from typing import Literal
 import bpy
 
 from . import install
-from .job import EXPECTED_S, can_import, session
+from .job import can_import, expected_time_s, session
 from .preferences import places
-from .properties import head_summary, scene_settings
+from .properties import STARTER, head_summary, scene_settings
 from .sliders import is_head, slider_groups, slider_keys
 
 Icon = Literal["ERROR", "INFO", "INTERNET", "QUESTION"]
@@ -70,7 +70,7 @@ class PROTOME_PT_head(bpy.types.Panel):
         """Draw the licence, the sliders by group and what can be done with them."""
         layout, obj = self.layout, context.object
         summary = head_summary(obj)
-        if not summary.sliders:
+        if not summary.model:
             layout.operator("protome.adopt_head", icon="IMPORT")
             return
         _draw_licence(layout, context, summary.model, summary.licence, summary.commercial_use)
@@ -152,10 +152,16 @@ def _draw_choices(layout: bpy.types.UILayout, context: bpy.types.Context) -> Non
     column = layout.column()
     column.use_property_split = True
     column.use_property_decorate = False
-    for name in ("face", "model", "quality", "texture", "faces", "seed"):
-        column.prop(chosen, name)
-    expected_s = session.measured_s.get(chosen.quality, EXPECTED_S[chosen.quality])
-    column.label(text=f"Takes about {duration_text(expected_s)}", icon="TIME")
+    for name in ("face", "model", "method", "quality", "texture", "faces", "seed"):
+        if name != "method" or chosen.model != STARTER:
+            column.prop(chosen, name)
+    expected_s = expected_time_s(chosen.model, chosen.method, chosen.quality)
+    takes = (
+        "The first run will show how long it takes"
+        if expected_s is None
+        else f"Takes about {duration_text(expected_s)}"
+    )
+    column.label(text=takes, icon="TIME")
     model = next((model for model in session.models if model.name == chosen.model), None)
     if model:
         _draw_licence(layout, context, model.name, model.licence, model.commercial_use)

@@ -6,16 +6,30 @@ from __future__ import annotations
 import bpy
 
 PROPERTY = "protome"  # The one name that Protome adds to scenes and to objects.
+STARTER = "starter"
 QUALITIES = (
     ("draft", "Draft", "First guess of the encoder, without refinement"),
     ("balanced", "Balanced", "Refined against the photo"),
     ("best", "Best", "Refined longest"),
+)
+METHODS = (
+    ("protome", "Protome", "Encoder where there is one, then the planes, with both sides of the face alike"),
+    ("mean", "Average Head", "The model's average head, to see how it frames the photo"),
+    ("w", "W", "Search for one style code"),
+    ("w+", "W+", "Search for a style code in every layer"),
+    ("pti", "PTI", "Search for a style code, then tune the model to the photo"),
+    ("spi", "SPI", "Like PTI, guided by the mirrored photo and by warped views"),
+    ("triplanenet", "TriPlaneNet", "Its encoder alone; must be part of the installed model"),
 )
 TEXTURES = (
     ("1024", "1K", "1024 × 1024 pixels"),
     ("2048", "2K", "2048 × 2048 pixels"),
     ("4096", "4K", "4096 × 4096 pixels"),
 )
+
+
+# What the worker last said it has; only suggestions in the Model field.
+model_names: list[str] = [STARTER]
 
 
 class PROTOME_PG_settings(bpy.types.PropertyGroup):
@@ -31,7 +45,16 @@ class PROTOME_PG_settings(bpy.types.PropertyGroup):
     face: bpy.props.IntProperty(
         name="Face", description="Which face, where the photo shows several; 1 is the largest", default=1, min=1, max=99
     )
-    model: bpy.props.StringProperty(name="Model", description="Generator that makes the head", default="starter")
+    model: bpy.props.StringProperty(
+        name="Model",
+        description="Generator that makes the head, by the name it is installed under",
+        default=STARTER,
+        search=lambda _, __, text: [name for name in model_names if text.lower() in name.lower()],
+        search_options={"SUGGESTION"},
+    )
+    method: bpy.props.EnumProperty(
+        name="Method", description="How the photo becomes a head; the starter has its own", items=METHODS
+    )
     quality: bpy.props.EnumProperty(name="Quality", items=QUALITIES, default="balanced")
     texture: bpy.props.EnumProperty(name="Texture", description="Side of the texture", items=TEXTURES, default="2048")
     faces: bpy.props.IntProperty(

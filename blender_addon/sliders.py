@@ -12,7 +12,9 @@ from .errors import HeadError
 from .properties import PROTOME_PG_slider, head_summary
 
 RECORD_KEY = "protome_record"
-KEPT_SETTINGS = ("model", "quality", "faces", "texture_px", "seed")
+LICENCE_KEY = "protome_licence"  # In words, among the object's custom properties.
+ALLOWED = {"yes": "commercial use is allowed", "no": "not for commercial use"}
+KEPT_SETTINGS = ("model", "method", "quality", "faces", "texture_px", "seed")
 UNREADABLE = "The head's record cannot be read. Create the head again from its photo."
 GROUPS = ("Shape", "Expression", "Person")
 
@@ -63,6 +65,8 @@ def apply_slider_ranges(obj: bpy.types.Object) -> None:
         slider.name, slider.group, slider.minimum, slider.maximum = name, group, minimum, maximum
     generator = record["generator"]
     summary.model, summary.licence, summary.commercial_use = generator
+    allowed = ALLOWED.get(summary.commercial_use, "whether commercial use is allowed is not known")
+    obj[LICENCE_KEY] = f"Made with {summary.model} ({summary.licence}): {allowed}."
 
 
 def _parsed(text: str) -> dict[str, list | tuple]:

@@ -78,6 +78,23 @@ def test_the_worker_gets_the_scene_s_choices(addon, photo, tmp_path):
     }
 
 
+def test_the_method_is_sent_for_other_models_than_the_starter(addon, photo, tmp_path):
+    chosen = bpy.context.scene.protome
+    chosen.method = "spi"
+    bpy.ops.protome.invert(filepath=photo())
+    chosen.model = "my eg3d"
+    bpy.ops.protome.invert(filepath=photo())
+    bpy.ops.protome.invert(filepath=photo(), method="w+")
+    settings = [request["params"]["settings"] for request in requests(tmp_path)]
+    assert [(one["model"], one.get("method")) for one in settings] == [
+        ("starter", None), ("my eg3d", "spi"), ("my eg3d", "w+"),
+    ]  # fmt: skip
+
+
+def test_the_model_field_suggests_what_the_worker_has(addon, head):
+    assert addon.properties.model_names == ["starter"]
+
+
 def test_a_script_s_arguments_win_over_the_scene(addon, photo, tmp_path):
     bpy.context.scene.protome.quality = "best"
     bpy.ops.protome.invert(filepath=photo(), quality="draft", faces=1000)

@@ -20,6 +20,18 @@ def test_the_choices_and_the_expected_time(create):
     assert "Image" in create() and "Takes about 20 s" in create()
 
 
+def test_another_model_offers_methods_and_its_time_is_unknown_until_it_ran(addon, create, photo):
+    chosen = bpy.context.scene.protome
+    chosen.model, chosen.method = "eg3d", "pti"
+    drawn = create()
+    assert drawn[2:6] == ["Face", "Model", "Method", "Quality"]
+    assert "The first run will show how long it takes" in drawn
+    bpy.ops.protome.invert(filepath=photo())
+    assert "Takes about 1 s" in create()
+    chosen.method = "spi"
+    assert "The first run will show how long it takes" in create()
+
+
 def test_a_running_job_shows_stage_remaining_time_and_cancel(addon, create, photo):
     begin(addon, photo("slow"))
     assert create() == ["slow", "Starting the worker", "Cancel"]
@@ -69,6 +81,7 @@ def test_the_active_head_s_sliders_by_group(addon, head):
 def test_a_non_commercial_model_is_named(addon, photo):
     bpy.ops.protome.invert(filepath=photo("restricted"))
     assert "Not for commercial use" in " ".join(draw(addon.panels.PROTOME_PT_head))
+    assert bpy.context.object["protome_licence"] == "Made with starter (Apache-2.0): not for commercial use."
 
 
 def test_after_a_job_licence_and_free_memory(addon, create, head):
