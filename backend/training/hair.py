@@ -16,6 +16,7 @@ CURLY_STYLES = ("afro01",)
 PLAIT_LENGTH = 0.034
 # Features around the whole head per unit of direction: locks, then strands. Finer ones cannot be learnt.
 LOCKS, STRANDS = 5.0, 14.0
+FINE_STRANDS = 48.0  # Seen in portraits only.
 ALONG_PER_M = 9.0
 
 
@@ -29,7 +30,7 @@ def hair_color(
         points_canonical: On or near the hair's surface, metres.
         style_name: A MakeHuman hair; unknown names fall from the crown.
     """
-    strands = _strand_noise(points_canonical, style_name)
+    strands = strand_noise(points_canonical, style_name)
     mixed_grey = 4 * appearance.hair_grey * (1 - appearance.hair_grey)
     # Light hair shows its strands by brightness; black hair hardly differs.
     contrast = (0.13 + 0.24 * appearance.strand_contrast) * (1 + 0.4 * mixed_grey)
@@ -53,7 +54,7 @@ def _lighten_ends(
     return mix(color, np.maximum(lighter, appearance.hair_base), share)
 
 
-def _strand_noise(points: Float[np.ndarray, "n 3"], style_name: str) -> Float[np.ndarray, "n"]:
+def strand_noise(points: Float[np.ndarray, "n 3"], style_name: str) -> Float[np.ndarray, "n"]:
     """About [-1, 1]; constant along strands."""
     if style_name in CURLY_STYLES:
         return 0.6 * layered_noise(points * 75.0, 2, 101) + 0.5 * value_noise(points * 30.0, 103)
@@ -73,6 +74,42 @@ def _flow_noise(across: Float[np.ndarray, "n 2"], along: Float[np.ndarray, "n"],
     # Close to the axis the strands would become needles.
     calm = smooth_step(np.linalg.norm(across, axis=1), 0.0, 0.035)
     return 0.62 * value_noise(locks, seed) + 0.62 * calm * value_noise(strands, seed + 1)
+
+
+def fine_strands(points: Float[np.ndarray, "n 3"], style_name: str) -> Float[np.ndarray, "n"]:
+    """Single strands in [-1, 1], finer than the colours that the generator learns show."""
+    if style_name in CURLY_STYLES:
+        return value_noise(points * 420.0, 117)
+    is_tied = style_name in TIED_STYLES
+    across = points[:, :2] - KNOT[:2] if is_tied else points[:, [0, 2]] - [0.0, CROWN_Z]
+    along = points[:, 2] if is_tied else points[:, 1]
+    around = across / np.linalg.norm(across, axis=1, keepdims=True).clip(1e-4)
+    return value_noise(np.concatenate([around * FINE_STRANDS, along[:, None] * 2 * ALONG_PER_M], axis=1), 119)
+
+
+def hair_flow(
+    points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"], style_name: str
+) -> Float[np.ndarray, "n 3"]:
+    """Unit direction of the hair, from root to end, in the surface that it makes.
+
+    Args:
+        points: In canonical space, metres.
+        normals: Of the hair's surface there.
+        style_name: As for ``hair_color``.
+    """
+    across = points - [0.0, 0.0, CROWN_Z]
+    around = np.stack([across[:, 2], np.zeros(len(points)), -across[:, 0]], axis=1)
+    flow = np.cross(around, normals)
+    if style_name in TIED_STYLES:
+        drawn = KNOT - points
+        drawn = drawn - normals * np.einsum("nc,nc->n", drawn, normals)[:, None]
+        tail = _is_tail(points)[:, None]
+        flow = _unit(drawn) * (1 - tail) + _unit(flow) * tail
+    return _unit(flow)
+
+
+def _unit(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-9)
 
 
 def _is_tail(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,7 @@ class MeshSamples:
         patterns = {steps: _pattern(int(steps)) for steps in np.unique(self.resolution)}
         return np.concatenate([patterns[steps] for steps in self.resolution])
 
-    def around(
-        self, triangle: Int[np.ndarray, "n"], barycentric: Float[np.ndarray, "n 3"]
-    ) -> tuple[Int[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
+    def at(self, triangle: Int[np.ndarray, "n"], barycentric: Float[np.ndarray, "n 3"]) -> "SamplePlaces":
         """The three samples around each place and their weights, which add up to 1."""
         steps = self.resolution[triangle]
         scaled = np.clip(barycentric[:, :2], 0, 1) * steps[:, None]
@@ -54,8 +52,38 @@ class MeshSamples:
         index = np.stack([i * (steps + 1) - i * (i - 1) // 2 + j for i, j in corners], axis=1)
         first = np.where(is_far, 1 - along, across)
         second = np.where(is_far, 1 - across, along)
-        weights = np.stack([1 - first - second, first, second], axis=1)
-        return self.first[triangle, None] + index, weights
+        weights = np.stack([1 - first - second, first, second], axis=1).astype(np.float32)
+        return SamplePlaces(self.first[triangle, None] + index, weights, steps, is_far)
+
+
+@dataclass(frozen=True)
+class SamplePlaces:
+    """Places between samples.
+
+    Args:
+        index: The samples around each place.
+        weights: Theirs; they add up to 1.
+        steps: Resolution of the place's triangle.
+        is_far: Whether the small triangle around the place is upside down.
+    """
+
+    index: Int[np.ndarray, "n 3"]
+    weights: Float[np.ndarray, "n 3"]
+    steps: Int[np.ndarray, "n"]
+    is_far: Bool[np.ndarray, "n"]
+
+    def read(self, values: Float[np.ndarray, "m c"]) -> Float[np.ndarray, "n c"]:
+        """Values at the places."""
+        return np.einsum("nk,nkc->nc", self.weights, values[self.index])
+
+    def slope(self, values: Float[np.ndarray, "m"]) -> Float[np.ndarray, "n 2"]:
+        """Change of values with the first and the second barycentric weight, at the third one's expense."""
+        base, first, second = values[self.index].T
+        one, two = (
+            np.where(self.is_far, base - second, first - base),
+            np.where(self.is_far, base - first, second - base),
+        )
+        return np.stack([one, two], axis=1) * self.steps[:, None]
 
 
 def _pattern(steps: int) -> Float[np.ndarray, "m 3"]:
@@ -68,7 +96,9 @@ def _pattern(steps: int) -> Float[np.ndarray, "m 3"]:
 def resolution_for(
     vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], spacing: float | Float[np.ndarray, "f"]
 ) -> Int[np.ndarray, "f"]:
-    """Steps along triangles' edges that put samples about ``spacing`` apart, from 1 to 32."""
+    """Steps along triangles' edges that put samples about ``spacing`` apart, by area, from 1 to 32."""
     corners = vertices[faces]
-    edges = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(1)
-    return np.clip(np.ceil(edges / spacing), 1, 32).astype(np.int64)
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+    # Of an equilateral triangle with that area.
+    edge = np.sqrt(area * 4 / np.sqrt(3))
+    return np.clip(np.ceil(edge / spacing), 1, 32).astype(np.int64)

@@ -1,101 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures of synthetic people, with the depth, normals and triangles that training needs beside them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8, UInt32
 
 from backend.camera import Camera, rays
-from backend.mesh import vertex_normals
-from backend.raycast import Caster
-from backend.training.light import Light, linear_from_srgb, shade, srgb_from_linear, tone_map
+from backend.training.light import (
+    Light,
+    bounce,
+    key_share,
+    skin_highlight,
+    srgb_from_linear,
+    strand_highlight,
+    surroundings,
+    tone_map,
+)
+from backend.training.subject import CLEAR, LIFT, Hits, Rays, Rendering, Subject, Surface, smooth_normals
 
-# (triangle (n,), barycentric (n, 3)) -> sRGB albedo (n, 3) in [0, 1]
-ColorOfHit = Callable[[Int[np.ndarray, "n"], Float[np.ndarray, "n 3"]], Float[np.ndarray, "n 3"]]
-
-SHADOW_RAYS = 2  # For each ray of the picture.
-LIFT = 2e-3  # Start of shadow rays above the surface, in radii of the mesh.
-
-
-@dataclass(frozen=True)
-class Subject:
-    """Something to take pictures of; what all pictures share is computed once, when first needed.
-
-    Args:
-        vertices: World coordinates.
-        faces: Counter-clockwise seen from outside.
-        color_of_hit: sRGB albedo where a ray met a triangle.
-        shine: Of each triangle: 0 is dull, 1 a wet eye; 0.25 everywhere when omitted.
-    """
-
-    vertices: Float[np.ndarray, "v 3"]
-    faces: Int[np.ndarray, "f 3"]
-    color_of_hit: ColorOfHit
-    shine: Float[np.ndarray, "f"] | None = None
-
-    @cached_property
-    def caster(self) -> Caster:
-        """Finds where rays meet the subject."""
-        return Caster(self.vertices, self.faces)
-
-    @cached_property
-    def normals(self) -> Float[np.ndarray, "v 3"]:
-        """Smooth unit vertex normals."""
-        return vertex_normals(self.vertices, self.faces)
-
-    @cached_property
-    def openness(self) -> Float[np.ndarray, "v"]:
-        """Share of the surrounding light that reaches each vertex, 0 to 1."""
-        return ambient_occlusion(self)
-
-
-@dataclass(frozen=True)
-class Rendering:
-    """A square picture; all but ``rgba`` is taken at pixel centres without smoothing.
-
-    Args:
-        rgba: sRGB, not multiplied by alpha.
-        depth: Along the optical axis, world units; infinite where nothing is seen.
-        normal: Unit vectors in world axes; 0 where nothing is seen.
-        triangle: Index of the triangle seen; -1 where nothing is.
-        barycentric: Weights of its corners; 0 where nothing is seen.
-    """
-
-    rgba: UInt8[np.ndarray, "s s 4"]
-    depth: Float[np.ndarray, "s s"]
-    normal: Float[np.ndarray, "s s 3"]
-    triangle: Int[np.ndarray, "s s"]
-    barycentric: Float[np.ndarray, "s s 3"]
-
-
-def sphere_directions(count: int) -> Float[np.ndarray, "count 3"]:
-    """Unit vectors spread evenly over the sphere (Fibonacci lattice)."""
-    index = np.arange(count) + 0.5
-    polar = np.arccos(1 - 2 * index / count)
-    azimuth = np.pi * (1 + 5**0.5) * index
-    return np.stack([np.cos(azimuth) * np.sin(polar), np.cos(polar), np.sin(azimuth) * np.sin(polar)], axis=1)
-
-
-def ambient_occlusion(subject: Subject, directions: int = 64) -> Float[np.ndarray, "v"]:
-    """Share of a uniform surrounding's light that reaches each vertex, 0 to 1.
-
-    Args:
-        subject: What to light.
-        directions: Spread over the whole sphere; half of them lie above a vertex.
-    """
-    normals = subject.normals.astype(np.float64)
-    start = subject.vertices + LIFT * subject.caster.radius * normals
-    received, total = np.zeros(len(start)), np.zeros(len(start))
-    for direction in sphere_directions(directions):
-        cosine = normals @ direction
-        above = np.flatnonzero(cosine > 0)
-        total[above] += cosine[above]
-        blocked = subject.caster.is_blocked(start[above], np.tile(direction, (len(above), 1)), np.inf)
-        received[above[~blocked]] += cosine[above[~blocked]]
-    return received / np.maximum(total, 1e-9)
+SHADOW_RAYS = 4  # For each pixel.
+DULL = 0.06  # Shine below which no lamp is reflected.
+OPAQUE, SEEN = 0.98, 0.5
+BELOW_HAIR = 0.03  # In radii of the mesh.
 
 
 def render_portrait(subject: Subject, camera: Camera, light: Light, *, size_px: int, supersample: int = 2) -> Rendering:
@@ -110,31 +38,69 @@ def render_portrait(subject: Subject, camera: Camera, light: Light, *, size_px: 
     """
     origin, directions = rays(camera, size_px * supersample)
     flat = directions.reshape(-1, 3)
-    triangle, barycentric, distance = subject.caster.first_hit(origin[None], flat)
-    hit = np.flatnonzero(triangle >= 0)
-    picture = np.zeros((len(flat), 4))
-    if len(hit):
-        points = origin + distance[hit, None] * flat[hit]
-        radiance = _radiance(subject, light, triangle[hit], barycentric[hit], points=points, to_camera=-flat[hit])
-        picture[hit, :3] = tone_map(np.maximum(radiance * light.exposure, 0.0))
-        picture[hit, 3] = 1.0
+    spacing = 1 / (camera.intrinsics[0, 0] * size_px * supersample)
+    picture = np.zeros((len(flat), 4), np.float32)
+    lighting = _Lighting(subject, light, max(1, SHADOW_RAYS // supersample**2))
+    hits, where = _first_hits(subject, origin, flat, spacing)
+    surface = subject.surface_of_hit(hits)
+    reach = lighting.reach(hits, surface)
+    picture[where] = lighting.premultiplied(hits, surface, reach)
+    if surface.opacity is not None:
+        chosen = np.flatnonzero(surface.opacity < OPAQUE)
+        behind, among = _hits_behind(subject, origin, flat[where[chosen]], spacing)
+        before = chosen[among]
+        below = subject.surface_of_hit(behind)
+        # Skin just below hair that lets light through to it is lit as the hair is.
+        is_near = np.linalg.norm(behind.points - hits.points[before], axis=1) < BELOW_HAIR * subject.caster.radius
+        shared = lighting.reach(behind, below).at_least(reach.chosen(before), is_near)
+        picture[where[before]] += lighting.premultiplied(behind, below, shared) * (1 - picture[where[before], 3:])
     blocks = picture.reshape(size_px, supersample, size_px, supersample, 4).mean(axis=(1, 3))
     alpha = blocks[..., 3:]
-    color = srgb_from_linear(np.clip(blocks[..., :3] / np.maximum(alpha, 1e-9), 0, 1)) * (alpha > 0)
+    color = srgb_from_linear(np.clip(blocks[..., :3] / np.maximum(alpha, 1e-6), 0, 1)) * (alpha > 0)
     rgba = np.rint(np.concatenate([color, alpha], axis=-1) * 255).astype(np.uint8)
     return Rendering(rgba, *_surface_seen(subject, camera, size_px))
+
+
+def _first_hits(
+    subject: Subject, origin: Float[np.ndarray, "3"], directions: Float[np.ndarray, "n 3"], spacing: float
+) -> tuple[Hits, Int[np.ndarray, "h"]]:
+    """What rays meet first, and which rays meet something."""
+    triangle, barycentric, distance = subject.caster.first_hit(origin[None], directions)
+    where = np.flatnonzero(triangle >= 0)
+    rays_met = Rays(origin, directions[where], distance[where], spacing)
+    return subject.hits(triangle[where], barycentric[where], rays_met), where
+
+
+def _hits_behind(
+    subject: Subject, origin: Float[np.ndarray, "3"], directions: Float[np.ndarray, "n 3"], spacing: float
+) -> tuple[Hits, Int[np.ndarray, "h"]]:
+    """As ``_first_hits`` for rays that pass through hair and lenses."""
+    triangle, barycentric, distance = subject.solid_caster.first_hit(origin[None], directions)
+    where = np.flatnonzero(triangle >= 0)
+    solid = subject.solid_faces[triangle[where]]
+    return subject.hits(solid, barycentric[where], Rays(origin, directions[where], distance[where], spacing)), where
 
 
 def _surface_seen(
     subject: Subject, camera: Camera, size_px: int
 ) -> tuple[Float[np.ndarray, "s s"], Float[np.ndarray, "s s 3"], Int[np.ndarray, "s s"], Float[np.ndarray, "s s 3"]]:
-    """Depth, normal, triangle and barycentric weights at pixel centres."""
+    """Depth, normal, triangle and barycentric weights at pixel centres, seen through what is hardly there."""
     origin, directions = rays(camera, size_px)
-    triangle, barycentric, distance = subject.caster.first_hit(origin[None], directions.reshape(-1, 3))
+    flat = directions.reshape(-1, 3)
+    triangle, barycentric, distance = subject.caster.first_hit(origin[None], flat)
+    doubtful = np.flatnonzero((triangle >= 0) & (subject.kind[triangle] > 0))
+    if len(doubtful):
+        met = Rays(origin, flat[doubtful], distance[doubtful], 1 / (camera.intrinsics[0, 0] * size_px))
+        hits = subject.hits(triangle[doubtful], barycentric[doubtful], met)
+        opacity = subject.surface_of_hit(hits).opacity
+        thin = doubtful[:0] if opacity is None else doubtful[(opacity < SEEN) | (hits.kind == CLEAR)]
+        solid, weights, depth = subject.solid_caster.first_hit(origin[None], flat[thin])
+        triangle[thin] = np.append(subject.solid_faces, -1)[solid]  # -1 stays -1.
+        barycentric[thin], distance[thin] = weights, depth
     hit = triangle >= 0
     normal = np.zeros((len(triangle), 3))
-    normal[hit] = _smooth_normals(subject, triangle[hit], barycentric[hit])
-    depth = distance * (directions.reshape(-1, 3) @ camera.cam2world[:3, 2])
+    normal[hit] = smooth_normals(subject, triangle[hit], barycentric[hit])
+    depth = distance * (flat @ camera.cam2world[:3, 2])
     shape = (size_px, size_px)
     return (
         depth.reshape(shape),
@@ -144,55 +110,123 @@ def _surface_seen(
     )
 
 
-def _smooth_normals(
-    subject: Subject, triangle: Int[np.ndarray, "n"], barycentric: Float[np.ndarray, "n 3"]
-) -> Float[np.ndarray, "n 3"]:
-    normals = np.einsum("nk,nkc->nc", barycentric, subject.normals[subject.faces[triangle]])
-    return normals / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-9)
+@dataclass(frozen=True)
+class _Reach:
+    """Light that reaches hits.
+
+    Args:
+        normals: With pores and strands.
+        surround: From the surroundings.
+        openness: Share of the surroundings that is seen.
+        lit: Share of the key light that is not in shadow.
+    """
+
+    normals: Float[np.ndarray, "n 3"]
+    surround: Float[np.ndarray, "n 3"]
+    openness: Float[np.ndarray, "n"]
+    lit: Float[np.ndarray, "n"]
+
+    def chosen(self, rows: Int[np.ndarray, "m"]) -> "_Reach":
+        return _Reach(self.normals[rows], self.surround[rows], self.openness[rows], self.lit[rows])
+
+    def at_least(self, other: "_Reach", where: Bool[np.ndarray, "n"]) -> "_Reach":
+        """The brighter of both, where asked."""
+        return _Reach(
+            self.normals,
+            np.where(where[:, None], np.maximum(self.surround, other.surround), self.surround),
+            np.where(where, np.maximum(self.openness, other.openness), self.openness),
+            np.where(where, np.maximum(self.lit, other.lit), self.lit),
+        )
 
 
-def _radiance(
-    subject: Subject,
-    light: Light,
-    triangle: Int[np.ndarray, "n"],
-    barycentric: Float[np.ndarray, "n 3"],
-    *,
-    points: Float[np.ndarray, "n 3"],
-    to_camera: Float[np.ndarray, "n 3"],
-) -> Float[np.ndarray, "n 3"]:
-    """Linear light from hits to the camera, before exposure."""
-    normals = _smooth_normals(subject, triangle, barycentric)
-    # A surface seen from behind is lit on the side that is seen.
-    normals *= np.where(np.einsum("nc,nc->n", normals, to_camera) < -0.2, -1.0, 1.0)[:, None]
-    openness = np.einsum("nk,nk->n", barycentric, subject.openness[subject.faces[triangle]])
-    shine = np.full(len(triangle), 0.25) if subject.shine is None else subject.shine[triangle]
-    return shade(
-        linear_from_srgb(subject.color_of_hit(triangle, barycentric)),
-        normals,
-        to_camera,
-        light,
-        lit=_share_of_key(subject, light, points, normals),
-        openness=openness,
-        shine=shine,
-    )
+class _Lighting:
+    """One light on one subject.
+
+    Args:
+        subject: What is lit.
+        light: The light.
+        shadow_rays: Towards the key light, for each hit.
+    """
+
+    def __init__(self, subject: Subject, light: Light, shadow_rays: int) -> None:
+        self.subject, self.light, self.shadow_rays = subject, light, shadow_rays
+        sky = surroundings(light, subject.sky).astype(np.float32)
+        self._at_vertices = np.concatenate([subject.transfer @ sky, subject.openness[:, None]], axis=1)
+
+    def reach(self, hits: Hits, surface: Surface) -> _Reach:
+        """What light arrives at hits."""
+        corners = self.subject.faces[hits.triangle]
+        around = np.einsum("nk,nkc->nc", hits.barycentric, self._at_vertices[corners])
+        normals = hits.normals
+        if surface.tilt is not None:
+            normals = normals + surface.tilt
+            normals /= np.sqrt(np.einsum("nc,nc->n", normals, normals))[:, None]
+        facing = normals @ self.light.direction.astype(np.float32)
+        return _Reach(normals, around[:, :3], around[:, 3], self._lit(hits, facing))
+
+    def premultiplied(self, hits: Hits, surface: Surface, reach: _Reach) -> Float[np.ndarray, "n 4"]:
+        """Tone-mapped linear colour times opacity, and opacity."""
+        opacity = np.ones(len(hits.triangle), np.float32) if surface.opacity is None else surface.opacity
+        facing = reach.normals @ self.light.direction.astype(np.float32)
+        key = self.light.key.astype(np.float32) * key_share(facing, reach.lit)
+        diffuse = surface.albedo * (key + bounce(surface.albedo, reach.surround, reach.openness))
+        # A lens reflects all the same where it lets the rest pass.
+        gloss = self._gloss(hits, surface, reach) * np.where(hits.kind == CLEAR, 1.0, opacity)[:, None]
+        color = np.maximum((diffuse * opacity[:, None] + gloss) * self.light.exposure, 0)
+        cover = np.maximum(opacity, np.minimum(gloss.max(1), 1))[:, None]
+        return np.concatenate([tone_map(color / np.maximum(cover, 1e-3)) * cover, cover], axis=1)
+
+    def _gloss(self, hits: Hits, surface: Surface, reach: _Reach) -> Float[np.ndarray, "n 3"]:
+        """Light reflected as by a mirror, more or less blurred."""
+        normals = reach.normals
+        across = 1 - np.abs(np.einsum("nc,nc->n", normals, hits.to_camera))
+        gloss = reach.surround * (0.015 * surface.shine * (1 + 8 * across**5))[:, None]
+        # Lamps have no shadow rays; where little of the surroundings is seen, little of them is.
+        sources = [(self.light.direction, self.light.key, reach.lit)]
+        sources += [(lamp.direction, lamp.color, reach.openness**2) for lamp in self.light.lamps]
+        shiny = np.flatnonzero(surface.shine > DULL)
+        for direction, color, share in sources:
+            strength = skin_highlight(normals[shiny], hits.to_camera[shiny], direction, surface.shine[shiny])
+            gloss[shiny] += np.outer(strength * share[shiny], color)
+        self._add_hair_gloss(gloss, hits, surface, sources)
+        return gloss
+
+    def _add_hair_gloss(
+        self, gloss: Float[np.ndarray, "n 3"], hits: Hits, surface: Surface,
+        sources: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    ) -> None:  # fmt: skip
+        if surface.strand is None:
+            return
+        rows, strand, shift = surface.strand
+        for direction, color, share in sources:
+            first, second = strand_highlight(strand, hits.to_camera[rows], direction, shift)
+            above = np.clip(hits.normals[rows] @ direction + 0.35, 0, 1) * share[rows]
+            tinted = surface.albedo[rows] * (0.55 * second * above)[:, None] + (0.035 * first * above)[:, None]
+            gloss[rows] += tinted * color
+
+    def _lit(self, hits: Hits, facing: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+        """1 where the key light is seen, 0 in shadow; each ray aims at its own spot of the light's disc."""
+        direction = self.light.direction
+        towards = np.repeat(np.flatnonzero(facing > -0.35), self.shadow_rays)
+        start = hits.points[towards] + LIFT * self.subject.caster.radius * hits.normals[towards]
+        index = np.arange(len(towards), dtype=np.uint32)
+        radius = self.light.softness * np.sqrt(_scattered(index))
+        angle = 2 * np.pi * _scattered(index + np.uint32(0x9E3779B9))
+        side = np.cross(direction, [0.0, 0.0, 1.0] if abs(direction[1]) > 0.9 else [0.0, 1.0, 0.0])
+        side /= np.linalg.norm(side)
+        over = np.cross(side, direction)
+        spread = np.outer(radius * np.cos(angle), side) + np.outer(radius * np.sin(angle), over)
+        is_open = ~self.subject.light_caster.is_blocked(start, direction + spread, np.inf)
+        share = np.bincount(towards, is_open / self.shadow_rays, minlength=len(facing))
+        return share.astype(np.float32)
 
 
-def _share_of_key(
-    subject: Subject, light: Light, points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]
-) -> Float[np.ndarray, "n"]:
-    """1 where the key light is seen, 0 in shadow; each ray aims at its own spot of the light's disc."""
-    towards = np.repeat(np.flatnonzero(normals @ light.direction > -0.35), SHADOW_RAYS)
-    start = points[towards] + LIFT * subject.caster.radius * normals[towards]
-    # Two irrational steps spread neighbouring rays over the disc without a random generator (Roberts 2018, R2).
-    index = np.arange(len(towards))
-    radius = light.softness * np.sqrt((index * 0.7548776662) % 1.0)
-    angle = 2 * np.pi * ((index * 0.5698402910) % 1.0)
-    side = np.cross(light.direction, [0.0, 0.0, 1.0] if abs(light.direction[1]) > 0.9 else [0.0, 1.0, 0.0])
-    side /= np.linalg.norm(side)
-    over = np.cross(side, light.direction)
-    spread = np.outer(radius * np.cos(angle), side) + np.outer(radius * np.sin(angle), over)
-    is_open = ~subject.caster.is_blocked(start, light.direction + spread, np.inf)
-    return np.bincount(towards, is_open / SHADOW_RAYS, minlength=len(points))
+def _scattered(index: UInt32[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    """Numbers in [0, 1) without order, the same on every machine (Wang's integer hash)."""
+    index = (index ^ np.uint32(61)) ^ (index >> np.uint32(16))
+    index = index * np.uint32(9)
+    index = (index ^ (index >> np.uint32(4))) * np.uint32(0x27D4EB2D)
+    return (index ^ (index >> np.uint32(15))).astype(np.float64) / 2.0**32
 
 
 def contact_sheet(images: Sequence[UInt8[np.ndarray, "h w c"]], columns: int) -> UInt8[np.ndarray, "H W 3"]:

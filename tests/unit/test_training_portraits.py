@@ -10,10 +10,12 @@ from backend.training.canonical import TOPS
 from backend.training.dataset import BALD, Dressing
 from backend.training.eyes import eye_color
 from backend.training.heads import HeadShapes
-from backend.training.light import sample_light
-from backend.training.makehuman import fit_proxy, to_canonical
+from backend.training.light import linear_from_srgb, sample_light, srgb_from_linear
+from backend.training.makehuman import fit_proxy
+from backend.training.pieces import EYE, HAIR, SKIN, TOP
 from backend.training.portraits import FRAME_M, PortraitStudio, portrait_camera
 from backend.training.render import render_portrait
+from backend.training.subject import Rays
 from backend.training.tops import top_color
 from tests.mean_body import makehuman, mean_solid, needs_assets, parted_base
 from tests.small_dataset import small_canonical
@@ -54,7 +56,8 @@ def test_a_portrait_frames_the_head_and_some_air():
 def test_the_mean_head_stands_in_canonical_space(scene):
     np.testing.assert_allclose(scene.subject.vertices, scene.canonical, atol=1e-9)
     assert scene.subject.faces.min() >= 0 and scene.subject.faces.max() < len(scene.subject.vertices)
-    assert len(scene.subject.shine) == len(scene.subject.faces)
+    assert len(scene.part) == len(scene.subject.faces)
+    assert set(np.unique(scene.part)) == {SKIN, EYE, HAIR, TOP}
 
 
 @needs_assets
@@ -68,28 +71,47 @@ def test_hair_and_top_go_where_the_head_goes(studio, scene, someone):
 @needs_assets
 def test_a_bald_head_has_no_hair(studio, scene, someone):
     bare = studio.scene(parted_base(), someone, BARE)
-    body = len(mean_solid().vertices)
-    assert body < len(bare.canonical) < len(scene.canonical)
-    top = bare.canonical[body:]
-    assert top[:, 1].max() < -0.05
+    assert set(np.unique(bare.part)) == {SKIN, EYE, TOP}
+    assert (bare.part != TOP).sum() == np.isin(scene.part, (SKIN, EYE)).sum()
+    assert bare.canonical[bare.subject.faces[bare.part == TOP]][..., 1].max() < -0.05
+
+
+def looked_at(subject, triangle):
+    """Hits in the middle of triangles, seen from in front."""
+    origin = np.array([0.0, 0.0, 2.0])
+    towards = subject.vertices[subject.faces[triangle]].mean(1) - origin
+    distance = np.linalg.norm(towards, axis=1)
+    middle = np.full((len(triangle), 3), 1 / 3)
+    return subject.hits(triangle, middle, Rays(origin, towards / distance[:, None], distance, 1e-3))
 
 
 @needs_assets
 def test_each_part_has_its_own_paint(scene, someone):
-    solid, subject = mean_solid(), scene.subject
-    middle = np.full((1, 3), 1 / 3)
-    last = np.array([len(subject.faces) - 1])
-    place = scene.canonical[subject.faces[last]].mean(1)
-    expected = top_color(someone, place, TOPS[DRESSED.top])
-    np.testing.assert_allclose(subject.color_of_hit(last, middle), expected, atol=1e-6)
-    eye = np.array([len(solid.skin_faces) + 3])
-    eyes = makehuman().eyes
-    corners = fit_proxy(eyes, makehuman().base.vertices)[eyes.mesh.faces[3]].mean(0, keepdims=True)
-    np.testing.assert_allclose(subject.color_of_hit(eye, middle), eye_color(someone, corners), atol=1e-6)
-    places = to_canonical(parted_base())[solid.skin_faces].mean(1)
-    skin = np.flatnonzero(np.abs(places - [0, 0.05, 0.1]).max(1) < 0.02)
-    colors = subject.color_of_hit(skin, np.tile(middle, (len(skin), 1)))
-    assert np.abs(np.median(colors, axis=0) - someone.skin_base).max() < 0.15
+    subject = scene.subject
+    cloth = np.flatnonzero(scene.part == TOP)[5:6]
+    place = scene.canonical[subject.faces[cloth]].mean(1)
+    albedo = subject.surface_of_hit(looked_at(subject, cloth)).albedo
+    np.testing.assert_allclose(albedo, linear_from_srgb(top_color(someone, place, TOPS[DRESSED.top])), atol=0.02)
+    eyes = np.flatnonzero(scene.part == EYE)
+    found = subject.surface_of_hit(looked_at(subject, eyes))
+    assert (found.shine > 0.8).all()
+    rest = fit_proxy(makehuman().eyes, makehuman().base.vertices)[makehuman().eyes.mesh.faces].mean(1)
+    expected = linear_from_srgb(eye_color(someone, rest))
+    assert np.abs(found.albedo - expected).mean() < 0.03
+    places = scene.canonical[subject.faces].mean(1)
+    forehead = np.flatnonzero((scene.part == SKIN) & (np.abs(places - [0, 0.05, 0.1]).max(1) < 0.02))
+    color = np.median(srgb_from_linear(subject.surface_of_hit(looked_at(subject, forehead)).albedo), axis=0)
+    assert np.abs(color - someone.skin_base).max() < 0.15
+
+
+@needs_assets
+def test_only_hair_is_loose_and_has_strands(scene):
+    subject = scene.subject
+    for part, is_hair in ((SKIN, False), (TOP, False), (HAIR, True)):
+        found = subject.surface_of_hit(looked_at(subject, np.flatnonzero(scene.part == part)[:200]))
+        assert (found.opacity is not None) == is_hair and (found.strand is not None) == is_hair
+        if is_hair:
+            np.testing.assert_allclose(np.linalg.norm(found.strand[1], axis=1), 1, atol=1e-5)
 
 
 @needs_assets

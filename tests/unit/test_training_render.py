@@ -6,8 +6,9 @@ import pytest
 import trimesh
 
 from backend.camera import look_at_camera, rays
-from backend.training.light import Light, direction_from_angles
-from backend.training.render import Subject, ambient_occlusion, contact_sheet, render_portrait, sphere_directions
+from backend.training.light import Lamp, Light, direction_from_angles, linear_from_srgb
+from backend.training.render import contact_sheet, render_portrait
+from backend.training.subject import CLEAR, HAIR, SOLID, Hits, Subject, Surface
 
 RADIUS, DISTANCE, SIZE = 0.15, 1.0, 96
 CAMERA = look_at_camera(yaw_deg=20, pitch_deg=10, distance=DISTANCE, focal=2.2)
@@ -17,13 +18,17 @@ KEY_ONLY = Light(
 )
 
 
-def painted(vertices, faces, *, shine=0.0):
-    return Subject(
-        np.asarray(vertices, dtype=float),
-        np.asarray(faces, dtype=np.int64),
-        lambda triangle, barycentric: np.tile(ALBEDO, (len(triangle), 1)),
-        np.full(len(faces), shine),
-    )
+def painted(vertices, faces, *, shine=0.0, kind=None, opacity=None):
+    """A subject of one colour; ``opacity`` of the triangles that are not solid."""
+    kinds = np.full(len(faces), SOLID) if kind is None else np.asarray(kind)
+
+    def surface(hits: Hits) -> Surface:
+        count = len(hits.triangle)
+        albedo = np.tile(linear_from_srgb(ALBEDO), (count, 1)).astype(np.float32)
+        cover = None if opacity is None else np.where(hits.kind == SOLID, 1.0, opacity).astype(np.float32)
+        return Surface(albedo, np.full(count, shine, np.float32), opacity=cover)
+
+    return Subject(np.asarray(vertices, dtype=float), np.asarray(faces, dtype=np.int64), kinds, surface)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +124,7 @@ def test_a_soft_light_blurs_the_shadow_edge():
 
 
 def test_a_sphere_sees_all_of_its_surroundings(sphere):
-    np.testing.assert_allclose(ambient_occlusion(sphere, directions=16), 1)
+    np.testing.assert_allclose(sphere.openness, 1, atol=1e-5)
 
 
 def test_the_floor_of_a_deep_box_sees_little():
@@ -128,13 +133,44 @@ def test_the_floor_of_a_deep_box_sees_little():
     vertices, faces = box.vertices, box.faces[keep][:, ::-1]  # Open at the top and seen from inside.
     floor = np.array([[-0.1, -1.9, -0.1], [0.1, -1.9, -0.1], [0.0, -1.9, 0.1]])
     subject = painted(np.concatenate([vertices, floor]), np.concatenate([faces, [[10, 9, 8]]]))
-    assert ambient_occlusion(subject, directions=256)[8:].max() < 0.1
+    assert subject.openness[8:].max() < 0.1
 
 
-def test_directions_are_unit_and_balanced():
-    directions = sphere_directions(64)
-    np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1)
-    np.testing.assert_allclose(directions.mean(axis=0), 0, atol=0.02)
+def test_coarsely_baked_light_is_close_to_the_exact(sphere):
+    coarse = Subject(
+        sphere.vertices, sphere.faces, sphere.kind, sphere.surface_of_hit, np.full(len(sphere.vertices), 0.01)
+    )
+    light = sphere.transfer @ np.maximum(sphere.sky[:, 1], 0)
+    assert np.abs(coarse.transfer @ np.maximum(sphere.sky[:, 1], 0) - light).max() < 0.05
+
+
+def test_a_lamp_lights_its_own_side(sphere):
+    lamp = Lamp(direction_from_angles(90, 0), np.ones(3), 0.3)
+    light = replace(KEY_ONLY, key=np.zeros(3), lamps=(lamp,))
+    camera = look_at_camera(yaw_deg=0, pitch_deg=0, distance=DISTANCE, focal=2.2)
+    row = render_portrait(sphere, camera, light, size_px=64).rgba[32, :, :3].mean(1)
+    assert row[42] > 1.5 * row[32] > 2 * row[22]
+
+
+@pytest.mark.parametrize("kind", [HAIR, CLEAR])
+def test_what_lies_behind_shows_through(kind):
+    vertices, faces = two_squares(0.5)
+    subject = painted(vertices, faces, kind=[SOLID, SOLID, kind, kind], opacity=0.25)
+    camera = look_at_camera(yaw_deg=0, pitch_deg=0, distance=50, focal=25)
+    picture = render_portrait(subject, camera, KEY_ONLY, size_px=50)
+    # Hardly there: the pixel belongs to the square behind.
+    assert picture.depth[25, 25] == pytest.approx(50, abs=1e-3)
+    assert picture.triangle[25, 25] in (0, 1)
+    alone = Subject(vertices[4:], faces[2:] - 4, np.full(2, kind), subject.surface_of_hit)
+    assert render_portrait(alone, camera, KEY_ONLY, size_px=50).rgba[25, 25, 3] == 64
+
+
+@pytest.mark.parametrize(("kind", "is_dark"), [(HAIR, True), (CLEAR, False)])
+def test_hair_throws_a_shadow_and_a_lens_does_not(kind, is_dark):
+    subject = painted(*two_squares(0.5), kind=[SOLID, SOLID, kind, kind], opacity=0.25)
+    light = replace(KEY_ONLY, direction=direction_from_angles(45, 0))
+    camera = look_at_camera(yaw_deg=0, pitch_deg=0, distance=50, focal=25)
+    assert (render_portrait(subject, camera, light, size_px=100).rgba[50, 16:34, :3].max() < 5) == is_dark
 
 
 def test_rendering_repeats_exactly(sphere, rendering):

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hair in portraits: the generator's solid hair, with single strands at its ends, on the skin and against the light."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Float, Int
+from scipy.sparse.csgraph import connected_components
+from skimage.measure import marching_cubes
+
+from backend.raycast import Caster
+from backend.training.appearance import Appearance
+from backend.training.body_piece import dual_edges
+from backend.training.canonical import sample_lattice
+from backend.training.hair import CURLY_STYLES, SKULL_CENTRE, fine_strands, hair_color, hair_flow, strand_noise
+from backend.training.light import linear_from_srgb
+from backend.training.paint import smooth_step
+from backend.training.pieces import HAIR
+from backend.training.solid import SIDE
+from backend.training.subject import HAIR as HAIR_KIND
+from backend.training.subject import Hits, Surface
+
+BURIED_M = -0.004  # Hair deeper under the skin is left out.
+SMALLEST_SHARE = 0.02  # Loose pieces smaller than this share of all triangles are left out.
+# Strands end up to so far before the hair's ends, seen so deep below its surface, and rise from the skin so far.
+RAGGED_M, DEEP_M, ROOTS_M = 0.009, 0.004, 0.0025
+RIM_THICKNESS_M, STEP_M = 0.010, 0.0005  # The outline is loose where hair is thinner than this.
+RIM = 0.24  # Cosine between normal and view below which the hair's outline is loose.
+LOCK_TILT, LEAN_RAD = 0.30, 0.10
+SHINE = 0.05
+
+
+@dataclass(frozen=True)
+class HairShell:
+    """The surface of a head's hair in canonical space.
+
+    Args:
+        vertices: Metres.
+        faces: Triangles.
+        distance: Signed distance of the hair on the lattice over the canonical cube, metres.
+        body: The same of the body.
+    """
+
+    vertices: Float[np.ndarray, "v 3"]
+    faces: Int[np.ndarray, "f 3"]
+    distance: Float[np.ndarray, "r r r"]
+    body: Float[np.ndarray, "r r r"]
+
+
+def hair_shell(distance: Float[np.ndarray, "r r r"], body: Float[np.ndarray, "r r r"]) -> HairShell | None:
+    """What can be seen of the hair; None if there is nothing."""
+    if not (distance < 0).any():
+        return None
+    spacing = SIDE / (distance.shape[0] - 1)
+    vertices, faces, _, _ = marching_cubes(distance, 0.0, spacing=(spacing,) * 3, gradient_direction="descent")
+    vertices = vertices - SIDE / 2
+    faces = faces[(sample_lattice(body, vertices) > BURIED_M)[faces].any(1)]
+    if not len(faces):
+        return None
+    faces = faces[_is_large_piece(faces, len(vertices))]
+    used, local = np.unique(faces, return_inverse=True)
+    return HairShell(vertices[used], local.reshape(-1, 3), distance, body)
+
+
+def _is_large_piece(faces: Int[np.ndarray, "f 3"], count: int) -> np.ndarray:
+    edges = np.concatenate([faces[:, :2], faces[:, 1:]])
+    graph = sp.coo_matrix((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(count, count))
+    piece = connected_components(graph, directed=False)[1][faces[:, 0]]
+    return (np.bincount(piece) > SMALLEST_SHARE * len(faces))[piece]
+
+
+class HairPiece:
+    """One person's hair.
+
+    Args:
+        shell: Its shape.
+        vertices: The shell's vertices in the world, metres.
+        appearance: Its colour.
+        style_name: A MakeHuman hair.
+    """
+
+    kind, bake_spacing = HAIR_KIND, 0.006
+
+    def __init__(
+        self, shell: HairShell, vertices: Float[np.ndarray, "v 3"], appearance: Appearance, style_name: str
+    ) -> None:
+        self._shell, self._appearance, self._style = shell, appearance, style_name
+        self.vertices, self.canonical, self.faces = vertices, shell.vertices, shell.faces
+        self.part = np.full(len(shell.faces), HAIR)
+        self._first, self._second = dual_edges(shell.vertices, shell.faces)
+        a, b, c = (shell.vertices[shell.faces[:, corner]] for corner in range(3))
+        normal = np.cross(a - c, b - c)
+        self._normal = normal / np.linalg.norm(normal, axis=1, keepdims=True).clip(1e-12)
+
+    def surface(self, hits: Hits) -> Surface:
+        """Strands at hits, lit along their flow, with gaps between them where the hair is thin."""
+        corners = self.faces[hits.triangle]
+        points = np.einsum("nk,nkc->nc", hits.barycentric, self.canonical[corners])
+        flow = hair_flow(points, self._normal[hits.triangle], self._style)
+        fine = fine_strands(points, self._style)
+        color = np.clip(hair_color(self._appearance, points, self._style) * (1 + 0.12 * fine[:, None]), 0, 1)
+        strand = self._to_world(flow, hits.triangle)
+        locks = strand_noise(points, self._style)
+        lean = LEAN_RAD * (fine + locks) * (6.0 if self._style in CURLY_STYLES else 1.0)
+        tilt = LOCK_TILT * locks[:, None] * np.cross(hits.normals, strand)
+        return Surface(
+            linear_from_srgb(color).astype(np.float32),
+            np.full(len(points), SHINE, np.float32),
+            tilt.astype(np.float32),
+            self._opacity(hits, points, fine=fine, locks=locks),
+            (np.arange(len(points)), strand.astype(np.float32), lean.astype(np.float32)),
+        )
+
+    def _to_world(self, flow: Float[np.ndarray, "n 3"], triangle: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n 3"]:
+        """Canonical directions in the triangles' planes, as the head carries them."""
+        a, b, c = (self.vertices[self.faces[triangle, corner]] for corner in range(3))
+        along_first = np.einsum("nc,nc->n", flow, self._first[triangle])[:, None]
+        along_second = np.einsum("nc,nc->n", flow, self._second[triangle])[:, None]
+        carried = along_first * (a - c) + along_second * (b - c)
+        return carried / np.linalg.norm(carried, axis=1, keepdims=True).clip(1e-9)
+
+    def _opacity(
+        self, hits: Hits, points: Float[np.ndarray, "n 3"],
+        *, fine: Float[np.ndarray, "n"], locks: Float[np.ndarray, "n"],
+    ) -> Float[np.ndarray, "n"]:  # fmt: skip
+        # The hair's flow over the skull, which does not turn where the hair is cut off as its surface does.
+        outwards = points - SKULL_CENTRE
+        outwards /= np.linalg.norm(outwards, axis=1, keepdims=True).clip(1e-6)
+        ahead = points + RAGGED_M * hair_flow(points, outwards, self._style) - DEEP_M * outwards
+        # Length of each strand, as a share of how much strands differ.
+        length = np.clip(0.45 + 0.5 * fine + 0.45 * locks, 0, 1) * (self._style not in CURLY_STYLES)
+        to_end = RAGGED_M - sample_lattice(self._shell.distance, ahead)
+        ends = smooth_step(to_end - RAGGED_M * length, -0.002, 0.001)
+        above_skin = sample_lattice(self._shell.body, points)
+        roots = smooth_step(above_skin - ROOTS_M * np.clip(0.5 + 0.75 * fine, 0, 1), -0.001, 0.0015)
+        return (ends * roots * self._rim(hits, fine)).astype(np.float32)
+
+    def _rim(self, hits: Hits, fine: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+        """Loose strands where thin hair is seen edge-on with no more hair behind it."""
+        length = np.clip(0.5 + 0.75 * fine, 0, 1)
+        facing = np.abs(np.einsum("nc,nc->n", hits.normals, hits.to_camera))
+        rim = smooth_step(facing, RIM * length - 0.06, RIM * length + 0.14)
+        loose = np.flatnonzero(rim < 1)
+        ahead = -hits.to_camera[loose].astype(np.float64)
+        inside = hits.points[loose] + STEP_M * ahead
+        _, _, through = self._caster.first_hit(inside, ahead)
+        beyond = inside + (np.minimum(through, 1.0) + STEP_M)[:, None] * ahead
+        hidden = (through > RIM_THICKNESS_M) | self._caster.is_blocked(beyond, ahead, np.inf)
+        rim[loose[hidden]] = 1
+        return rim
+
+    @cached_property
+    def _caster(self) -> Caster:
+        return Caster(self.vertices, self.faces)
