@@ -8,8 +8,9 @@ Source:
 import json
 import math
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 from backend.errors import ModelError, SettingsError
 from backend.folders import PHOTO_MODELS, model_path, models_folder, starter_path
@@ -155,7 +156,7 @@ def read_header(path: Path) -> Header:
         raise ModelError(f"The weights {path} are damaged.", code="model_damaged") from error
 
 
-def parse_header(file: BinaryIO, file_bytes: int) -> Header:
+def parse_header(file: BufferedIOBase, file_bytes: int) -> Header:
     """The header of an open file.
 
     Args:

@@ -4,8 +4,9 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from backend.catalogue import parse_header
 from backend.checkpoint.legacy_stream import read_legacy_stream, starts_like_legacy_stream
@@ -95,7 +96,7 @@ def _stamp(path: Path) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def _read(file: BinaryIO, file_bytes: int) -> Contents:
+def _read(file: BufferedIOBase, file_bytes: int) -> Contents:
     start = file.read(32)
     file.seek(0)
     budget = Budget()
@@ -156,7 +157,7 @@ def _average(value: Any) -> LazyTensor | None:
     return content if isinstance(content, LazyTensor) else None
 
 
-def _from_safetensors(file: BinaryIO, file_bytes: int) -> Contents:
+def _from_safetensors(file: BufferedIOBase, file_bytes: int) -> Contents:
     header = parse_header(file, file_bytes)
     tensors = {}
     for name, place in header.tensors.items():

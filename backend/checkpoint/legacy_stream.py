@@ -33,33 +33,39 @@ def read_legacy_stream(source: ByteSource, allowed: Allowed, budget: Budget) -> 
     Raises:
         ModelError: The stream is damaged, of another byte order, or holds what is not allowed.
     """
-    storages: dict[str, Storage] = {}
-
-    def announce(reference: Any) -> Storage:
-        key, storage = announced_storage(reference)
-        known = storages.setdefault(key, storage)
-        if (known.dtype, known.numel) != (storage.dtype, storage.numel):
-            refuse("it announces the same values twice, differently.")
-        return known
-
+    storages = StorageTable()
     if read_pickle(source, NOTHING, budget) != MAGIC or read_pickle(source, NOTHING, budget) != FORMAT:
         refuse("it is no torch file.")
     system = read_pickle(source, NOTHING, budget)
     if type(system) is not dict or system.get("little_endian") is not True:
         refuse("its numbers have another byte order than published networks have.")
-    names = allowed.values | STORAGE_DTYPES.keys()
-    value = read_pickle(source, replace(allowed, values=names, persistent=announce), budget)
+    names = allowed.values | frozenset(STORAGE_DTYPES)
+    value = read_pickle(source, replace(allowed, values=names, persistent=storages.announce), budget)
     keys = read_pickle(source, NOTHING, budget)
-    _place_storages(source, storages, keys)
+    _place_storages(source, storages.known, keys)
     return value
 
 
-def announced_storage(reference: Any) -> tuple[str, Storage]:
-    """Key and storage, without place, of a persistent reference as torch writes it.
+class StorageTable:
+    """The storages that a pickle refers to, by their keys."""
 
-    Raises:
-        ModelError: It refers to anything else.
-    """
+    def __init__(self) -> None:
+        self.known: dict[str, Storage] = {}
+
+    def announce(self, reference: Any) -> Storage:
+        """The storage of a persistent reference as torch writes it; not placed yet.
+
+        Raises:
+            ModelError: It refers to anything else, or to a known storage differently.
+        """
+        key, storage = _announced(reference)
+        known = self.known.setdefault(key, storage)
+        if (known.dtype, known.numel) != (storage.dtype, storage.numel):
+            refuse("it announces the same values twice, differently.")
+        return known
+
+
+def _announced(reference: Any) -> tuple[str, Storage]:
     if type(reference) is not tuple or len(reference) not in (5, 6) or reference[0] != "storage":
         refuse("it refers to something outside of its pickle that is no plain storage.")
     kind, key, _, numel, *view = reference[1:]

@@ -97,7 +97,7 @@ class _Machine:
         self.memory: dict[int, Any] = {}
 
     def run(self) -> Any:
-        while (code := self.source.read_integer(1)) != STOP:
+        while (code := self.source.read(1)[0]) != STOP:
             self.budget.spend()
             if code not in _INSTRUCTIONS:
                 refuse(f"its pickle uses instruction {code:#04x}, which no published network needs.")

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stretch of a file, read piece by piece; nothing is read before it is asked for, and never more than is there."""
 
-from typing import BinaryIO, NoReturn
+from io import BufferedIOBase
+from typing import NoReturn
 
 from backend.errors import ModelError
 
@@ -17,7 +18,7 @@ class ByteSource:
         stop: One behind the last byte.
     """
 
-    def __init__(self, file: BinaryIO, start: int, stop: int) -> None:
+    def __init__(self, file: BufferedIOBase, start: int, stop: int) -> None:
         self._file = file
         self._start = self._at = start
         self._stop = stop
@@ -40,11 +41,13 @@ class ByteSource:
         Raises:
             ModelError: There are not so many.
         """
-        start = self._advance(count)
-        self._file.seek(start)
+        if not 0 <= count <= self._stop - self._at:
+            cut_short()
+        self._file.seek(self._at)
         data = self._file.read(count)
         if len(data) != count:
             cut_short()
+        self._at += count
         return data
 
     def read_integer(self, count: int) -> int:
@@ -62,8 +65,10 @@ class ByteSource:
 
     def skip(self, count: int) -> "ByteSource":
         """Step over ``count`` bytes; they stay where they are and can be read later."""
-        start = self._advance(count)
-        return ByteSource(self._file, start, start + count)
+        if not 0 <= count <= self._stop - self._at:
+            cut_short()
+        self._at += count
+        return ByteSource(self._file, self._at - count, self._at)
 
     def part(self, start: int, count: int) -> bytearray:
         """``count`` bytes from ``start`` on, counted from this stretch's own start; the place does not change."""
@@ -71,16 +76,9 @@ class ByteSource:
             cut_short()
         data = bytearray(count)
         self._file.seek(self._start + start)
-        if self._file.readinto(data) != count:  # type: ignore[attr-defined]
+        if self._file.readinto(data) != count:
             cut_short()
         return data
-
-    def _advance(self, count: int) -> int:
-        start = self._at
-        if count < 0 or count > self.remaining:
-            cut_short()
-        self._at += count
-        return start
 
 
 def cut_short() -> NoReturn:

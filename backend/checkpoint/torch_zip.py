@@ -12,10 +12,11 @@ import stat
 import struct
 import zipfile
 from dataclasses import replace
+from io import BufferedIOBase
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
-from backend.checkpoint.legacy_stream import announced_storage
+from backend.checkpoint.legacy_stream import StorageTable
 from backend.checkpoint.pickle_machine import Budget, read_pickle
 from backend.checkpoint.plain import STORAGE_DTYPES, Storage
 from backend.checkpoint.rebuild import PLAIN
@@ -27,7 +28,7 @@ LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 ENCRYPTED = 0x1
 
 
-def read_torch_zip(file: BinaryIO, file_bytes: int, budget: Budget) -> Any:
+def read_torch_zip(file: BufferedIOBase, file_bytes: int, budget: Budget) -> Any:
     """The value of a zip file of torch; tensors in it stay in the file.
 
     Raises:
@@ -43,27 +44,38 @@ def read_torch_zip(file: BinaryIO, file_bytes: int, budget: Budget) -> Any:
     order = entries.get(f"{folder}byteorder")
     if order is not None and (len(order) > 6 or order.read(len(order)) != b"little"):
         refuse("its numbers have another byte order than published networks have.")
-    storages: dict[str, Storage] = {}
+    storages = _PlacedStorages(entries, folder)
+    allowed = replace(PLAIN, values=PLAIN.values | frozenset(STORAGE_DTYPES), persistent=storages.announce)
+    return read_pickle(entries[pickles[0]], allowed, budget)
 
-    def announce(reference: Any) -> Storage:
-        key, storage = announced_storage(reference)
-        data = entries.get(f"{folder}data/{key}")
+
+class _PlacedStorages(StorageTable):
+    """Storages that are entries of the file.
+
+    Args:
+        entries: By name.
+        folder: Of the pickle, with a slash behind it.
+    """
+
+    def __init__(self, entries: dict[str, ByteSource], folder: str) -> None:
+        super().__init__()
+        self._entries = entries
+        self._folder = folder
+
+    def announce(self, reference: Any) -> Storage:
+        """As in any stream, and placed."""
+        storage = super().announce(reference)
+        data = self._entries.get(f"{self._folder}data/{reference[2]}")
         if data is None:
             cut_short()
-        known = storages.setdefault(key, storage)
-        if (known.dtype, known.numel) != (storage.dtype, storage.numel):
-            refuse("it announces the same values twice, differently.")
-        known.place(data)
-        return known
-
-    allowed = replace(PLAIN, values=PLAIN.values | STORAGE_DTYPES.keys(), persistent=announce)
-    return read_pickle(entries[pickles[0]], allowed, budget)
+        storage.place(data)
+        return storage
 
 
 class _ShortReads:
     """The file as the directory's reader sees it; a directory of an absurd size is refused before it is read."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BufferedIOBase) -> None:
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
         self._file = file
 
@@ -74,7 +86,7 @@ class _ShortReads:
         return data
 
 
-def _entries(file: BinaryIO, file_bytes: int) -> dict[str, ByteSource]:
+def _entries(file: BufferedIOBase, file_bytes: int) -> dict[str, ByteSource]:
     try:
         with zipfile.ZipFile(_ShortReads(file)) as archive:  # type: ignore[arg-type]
             infos = archive.infolist()
@@ -106,7 +118,7 @@ def _check(info: zipfile.ZipInfo) -> None:
         refuse("its zip file is compressed, which torch.save never does.")
 
 
-def _stored_data(file: BinaryIO, file_bytes: int, info: zipfile.ZipInfo) -> ByteSource:
+def _stored_data(file: BufferedIOBase, file_bytes: int, info: zipfile.ZipInfo) -> ByteSource:
     """Behind the entry's own header, which has to agree with the directory."""
     whole = ByteSource(file, 0, file_bytes)
     whole.skip(info.header_offset)

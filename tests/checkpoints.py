@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints as the published tools write them, made without their code: for the tests of reading them."""
+
+import pickle
+import sys
+from collections import OrderedDict
+from contextlib import contextmanager
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from backend.generator.config import GeneratorConfig, SuperResolutionConfig
+from backend.generator.plane_generator import PlaneGenerator
+
+# What a persistent object carries; running it would end the test run.
+MODULE_SOURCE = "raise SystemExit('the module source was executed')\n"
+FACES = {
+    "c_scale": 1.0,
+    "c_gen_conditioning_zero": False,
+    "clamp_mode": "softplus",
+    "superresolution_module": "training.superresolution.SuperresolutionHybrid8XDC",
+    "superresolution_noise_mode": "none",
+    "decoder_lr_mul": 1.0,
+    "sr_antialias": True,
+    "depth_resolution": 12,
+    "depth_resolution_importance": 8,
+    "ray_start": 2.2,
+    "ray_end": 3.25,
+    "box_warp": 1.1,
+    "avg_camera_radius": 2.6,
+    "avg_camera_pivot": [0, 0, 0.1],
+}
+INIT = {
+    "z_dim": 12,
+    "c_dim": 25,
+    "w_dim": 16,
+    "img_resolution": 32,
+    "img_channels": 3,
+    "mapping_kwargs": {"num_layers": 2},
+    "channel_base": 64,
+    "channel_max": 8,
+    "num_fp16_res": 0,
+    "sr_num_fp16_res": 4,
+    "conv_clamp": None,
+}
+SMALL = GeneratorConfig(
+    z_dim=12,
+    w_dim=16,
+    channel_base=64,
+    channel_max=8,
+    plane_resolution=8,
+    plane_channels=4,
+    decoder_hidden=8,
+    decoder_outputs=4,
+    superresolution=SuperResolutionConfig(input_resolution=8, channels=(6, 4)),
+)
+
+
+class Persistent:
+    """Pickles as the published training tools pickle an object with its class's source text."""
+
+    def __init__(self, class_name: str, state: dict) -> None:
+        self.meta = {
+            "type": "class",
+            "version": 6,
+            "module_src": MODULE_SOURCE,
+            "class_name": class_name,
+            "state": state,
+        }
+
+    def __reduce__(self) -> tuple:
+        return sys.modules["torch_utils.persistence"]._reconstruct_persistent_obj, (self.meta,)
+
+
+@contextmanager
+def published_modules():
+    """Stand-ins for the modules that a published file names, as long as the block lasts."""
+    named = {
+        "torch_utils.persistence": ("_reconstruct_persistent_obj", lambda meta: None),
+        "dnnlib.util": ("EasyDict", type("EasyDict", (dict,), {})),
+        "training.triplane": ("OSGDecoder", type("OSGDecoder", (), {})),
+    }
+    made = {name.partition(".")[0] for name in named} | set(named)
+    for name in sorted(made):
+        sys.modules[name] = ModuleType(name)
+    for name, (attribute, value) in named.items():
+        value.__module__, value.__qualname__, value.__name__ = name, attribute, attribute
+        setattr(sys.modules[name], attribute, value)
+    try:
+        yield
+    finally:
+        for name in made:
+            del sys.modules[name]
+
+
+def network_state(config: GeneratorConfig = SMALL, seed: int = 0) -> dict[str, Tensor]:
+    """Random weights under their published names."""
+    torch.manual_seed(seed)
+    shapes = PlaneGenerator(config).state_dict()
+    return {name: torch.randn(value.shape) for name, value in shapes.items()}
+
+
+def as_module(state: dict[str, Tensor], class_name: str = "TriPlaneGenerator", **attributes: object) -> object:
+    """A state dict as nested pickled modules; the decoder is kept by reference, as EG3D keeps it."""
+    own = {name: value for name, value in state.items() if "." not in name}
+    children: dict[str, dict[str, Tensor]] = {}
+    for name, value in state.items():
+        if "." in name:
+            head, _, tail = name.partition(".")
+            children.setdefault(head, {})[tail] = value
+    parameters = {name: torch.nn.Parameter(value) for name, value in own.items() if name != "w_avg"}
+    content = {
+        "training": False,
+        "_parameters": OrderedDict(parameters, absent=None),
+        "_buffers": OrderedDict({name: value for name, value in own.items() if name == "w_avg"}),
+        "_non_persistent_buffers_set": set(),
+        "_modules": OrderedDict({name: as_module(part, name) for name, part in children.items()}),
+        **attributes,
+    }
+    if class_name == "decoder":
+        by_reference = sys.modules["training.triplane"].OSGDecoder()
+        by_reference.__dict__.update(content)
+        return by_reference
+    return Persistent(class_name, content)
+
+
+def network_pickle(
+    state: dict[str, Tensor] | None = None,
+    *,
+    init: dict | None = None,
+    rendering: dict | None = None,
+    protocol: int = 4,
+    others: dict | None = None,
+) -> bytes:
+    """An official ``.pkl``."""
+    state = network_state() if state is None else state
+    with published_modules():
+        options = sys.modules["dnnlib.util"].EasyDict(rendering or FACES)
+        network = as_module(
+            {"dataset_label_std": torch.ones(25), **state},
+            _init_args=(),
+            _init_kwargs={**(init or INIT), "rendering_kwargs": options},
+            rendering_kwargs=options,
+            neural_rendering_resolution=64,
+            plane_axes=torch.eye(3),
+        )
+        content = {"training_set_kwargs": None, "G": None, "D": None, "G_ema": network, "augment_pipe": None}
+        content |= {name: as_module(part) for name, part in (others or {}).items()}
+        return pickle.dumps(content, protocol)
