@@ -5,7 +5,7 @@ How to call it, for one face of a photo:
 
     portrait = align_eg3d(photo, face)                       # EG3D and TriPlaneNet; the picture, and photo <-> crop
     head = fit_template(template, portrait.landmarks / portrait.size_px, Lens(camera_config.focal)).camera
-    camera = published_camera(head, "eg3d", camera_config)   # in the generator's world; eg3d_camera.label_of writes it
+    camera = published_camera(head, template, "eg3d", camera_config)  # in the generator's world; see label_of
 
 `published_camera` serves the other families too; only the crop differs.
 
@@ -28,6 +28,9 @@ from backend.generator.config import CameraConfig, Family
 from backend.generator.eg3d_camera import pose_looking
 from backend.landmarks import Face
 from backend.photo import Photo
+from backend.template import Template
+
+EYE_CORNERS = [points.RIGHT_EYE_OUTER, points.RIGHT_EYE_INNER, points.LEFT_EYE_OUTER, points.LEFT_EYE_INNER]
 
 # Pixels of the published chain: the photo is brought to 300 for each unit of the reference face, its square of
 # 700 is kept and brought to 512.
@@ -44,8 +47,9 @@ REFERENCE_DM = np.array(
         [0.252, -0.433, 0.147],
     ]
 )
-ORIGIN_M = np.array([0.0, -0.0009, 0.1013])  # That origin in the template's frame, metres.
-NECK_M = np.array([0.0, -0.1316, 0.008])  # The neck joint, origin of 3DPortraitGAN's world, in the template's frame.
+# From the middle between the eyes: to that origin, and to the neck joint, which is 3DPortraitGAN's; metres.
+EYES_TO_FACE_M = np.array([0.0, -0.0293, -0.0067])
+EYES_TO_NECK_M = np.array([0.0, -0.16, -0.10])
 
 # From the reference face's frame, decimetres, to EG3D's world.
 DM_PER_M = 10
@@ -87,16 +91,14 @@ def align_eg3d(photo: Photo, face: Face) -> Portrait:
     window = crop_window((width, height), scale, offset)
     portrait = cut_portrait(photo, face, np.linalg.inv(window.photo_to_crop), size_px=CROP_PX)
     pixels = cut_window(photo.pixels, window, extend=True)
-    image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
+    image = torch.tensor(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
     return replace(portrait, image=image)
 
 
 def five_points(face: Face) -> Float[np.ndarray, "5 2"]:
     """Where a face has the points of `REFERENCE_DM`, photo pixels."""
-    right_eye = face.landmarks[[points.RIGHT_EYE_OUTER, points.RIGHT_EYE_INNER]].mean(0)
-    left_eye = face.landmarks[[points.LEFT_EYE_OUTER, points.LEFT_EYE_INNER]].mean(0)
-    others = face.landmarks[[points.NOSE_TIP, points.MOUTH_RIGHT, points.MOUTH_LEFT]]
-    return np.vstack([right_eye, left_eye, others])
+    eyes = face.landmarks[EYE_CORNERS].reshape(2, 2, 2).mean(1)
+    return np.vstack([eyes, face.landmarks[[points.NOSE_TIP, points.MOUTH_RIGHT, points.MOUTH_LEFT]]])
 
 
 def fit_five_points(
@@ -155,26 +157,27 @@ def cut_window(
     return np.asarray(Image.fromarray(square).resize((CROP_PX, CROP_PX), Image.Resampling.LANCZOS))
 
 
-def published_camera(head_camera: Camera, family: Family, config: CameraConfig) -> Camera:
+def published_camera(head_camera: Camera, template: Template, family: Family, config: CameraConfig) -> Camera:
     """The camera that a family's labels give to a portrait.
 
     Published labels know one distance and one lens; what the head's own distance was is in the crop.
 
     Args:
-        head_camera: Fitted to the portrait in the template's frame, metres.
+        head_camera: Fitted to the portrait in the template's frame, metres, with the family's lens.
+        template: What it was fitted with.
         family: Whose labels.
         config: The family's radius, look-at point and lens.
     """
-    pose = head_camera.cam2world
+    pose, eyes = head_camera.cam2world, _eyes(template)
     if family == "eg3d":
-        face = _shifted(pose, -ORIGIN_M)
+        face = _shifted(pose, -(eyes + EYES_TO_FACE_M))
         face[:3, 3] *= DM_PER_M
         pose = at_radius(eg3d_pose(face), config.radius)
     elif family == "panohead":
         pose = pose.copy()
         pose[:3, 3] = -config.radius * pose[:3, 2]
     else:
-        position = at_radius(_shifted(pose, -NECK_M), config.radius)[:3, 3]
+        position = at_radius(_shifted(pose, -(eyes + EYES_TO_NECK_M)), config.radius)[:3, 3]
         pose = _looking_at(pose, position, np.array(config.pivot))
     intrinsics = np.array([[config.focal, 0, 0.5], [0, config.focal, 0.5], [0, 0, 1]])
     return Camera(pose, intrinsics)
@@ -221,6 +224,13 @@ def mirrored(camera: Camera) -> Camera:
 def _y_up(points_px: Float[np.ndarray, "n 2"], height: int) -> Float[np.ndarray, "n 2"]:
     """Our pixel positions, y down and first centre at (0.5, 0.5), as the published fit counts them."""
     return np.column_stack([points_px[:, 0] - 0.5, height - 0.5 - points_px[:, 1]])
+
+
+def _eyes(template: Template) -> Float[np.ndarray, "3"]:
+    """The middle between the mean head's eye corners, template's frame."""
+    corners = template.faces[template.landmark_faces[EYE_CORNERS]]
+    weights = template.landmark_weights[EYE_CORNERS]
+    return np.einsum("nci,nc->i", (template.vertices + template.neutral)[corners], weights) / len(EYE_CORNERS)
 
 
 def _shifted(pose: Float[np.ndarray, "4 4"], shift: Float[np.ndarray, "3"]) -> Float[np.ndarray, "4 4"]:
