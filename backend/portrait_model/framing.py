@@ -10,12 +10,13 @@ from backend import face_mesh_points as points
 from backend.alignment import Portrait, cut_portrait
 from backend.camera import Camera, project
 from backend.face_mesh import eye_roll_deg
-from backend.generator.config import CameraConfig
+from backend.generator.config import CameraConfig, Family
 from backend.inversion.parametric import IRIS_LANDMARKS, Lens, fit_template
 from backend.landmarks import Face
 from backend.photo import Photo
-from backend.portrait_model.placement import Placement
-from backend.pose import fit_camera, initial_focal, principal_point
+from backend.portrait_model.placement import PLACEMENTS
+from backend.pose import fit_camera
+from backend.published_alignment import EYE_CORNERS, align_eg3d, published_camera
 from backend.resample import square_matrix
 from backend.template import Template
 
@@ -27,63 +28,48 @@ class Framing:
     """How photos become a family's portraits.
 
     Args:
-        placement: Where the family's heads lie.
+        family: Whose.
         camera: The family's camera.
         template: The mean face, metres.
     """
 
-    placement: Placement
+    family: Family
     camera: CameraConfig
     template: Template
 
     def align(self, photo: Photo, face: Face, *, size_px: int) -> Portrait:
         """The family's square around a face; where it leaves the photo, the photo's border goes on."""
-        used = slice(0, IRIS_LANDMARKS)
-        world = self._world(np.zeros(len(self.template.shape)), np.zeros(len(self.template.expression)))
-        unit_px = float(np.linalg.norm(face.landmarks[points.FOREHEAD_TOP] - face.landmarks[points.CHIN]))
-        places = face.landmarks[used] / unit_px
-        axis = (float(places[:, 0].mean()), float(places[:, 1].mean()))
-        seen = fit_camera(world, places, focal=FAR_FOCAL, weights=self._weights(), principal_point=axis)
-        middle, depth = project(seen, np.array([self.placement.crop_middle]))
-        side_px = self.placement.crop_m / self.placement.metres_per_unit * FAR_FOCAL / float(depth[0]) * unit_px
-        roll_deg = eye_roll_deg(face.landmarks) if self.placement.is_upright else 0.0
-        return cut_portrait(
-            photo,
-            face,
-            square_matrix(middle[0] * unit_px, side_px, roll_deg=roll_deg, size_px=size_px),
-            size_px=size_px,
-        )
+        if self.family == "eg3d":
+            return align_eg3d(photo, face)
+        return cut_portrait(photo, face, self._square(face, size_px), size_px=size_px)
 
-    def fit(self, photo: Photo, portrait: Portrait) -> tuple[Camera, float]:
+    def fit(self, portrait: Portrait) -> tuple[Camera, float]:
         """The portrait's camera with the family's lens and distance, in the generator's world.
 
         Returns:
             The camera, and the median distance between detected and fitted landmarks, metres.
         """
-        places = portrait.landmarks / portrait.size_px
-        fit = fit_template(
-            self.template, places, Lens(initial_focal(photo, portrait), principal_point(photo, portrait))
-        )
-        world = self._world(fit.shape, fit.expression)
-        camera = fit_camera(world, places[:IRIS_LANDMARKS], focal=self.camera.focal, weights=self._weights())
-        return _at_distance(camera, self.camera.radius), fit.residual_m
+        fit = fit_template(self.template, portrait.landmarks / portrait.size_px, Lens(self.camera.focal))
+        return published_camera(fit.camera, self.template, self.family, self.camera), fit.residual_m
 
-    def _world(self, shape: Float[np.ndarray, "k"], expression: Float[np.ndarray, "e"]) -> Float[np.ndarray, "n 3"]:
-        """The template's landmarks in the generator's world."""
-        used = slice(0, IRIS_LANDMARKS)
-        corners = self.template.faces[self.template.landmark_faces[used]]
-        vertices = self.template.vertices + self.template.offsets(shape, expression)
-        places = np.einsum("nci,nc->ni", vertices[corners], self.template.landmark_weights[used])
-        eyes = places[[points.RIGHT_EYE_OUTER, points.RIGHT_EYE_INNER, points.LEFT_EYE_OUTER, points.LEFT_EYE_INNER]]
-        return self.placement.to_generator(places - eyes.mean(0))
-
-    def _weights(self) -> Float[np.ndarray, "n"]:
+    def _square(self, face: Face, size_px: int) -> Float[np.ndarray, "3 3"]:
+        """From portrait pixels to photo pixels, by the mean face as a far camera sees it."""
+        placement = PLACEMENTS[self.family]
+        unit_px = float(np.linalg.norm(face.landmarks[points.FOREHEAD_TOP] - face.landmarks[points.CHIN]))
+        places = face.landmarks[:IRIS_LANDMARKS] / unit_px
+        axis = (float(places[:, 0].mean()), float(places[:, 1].mean()))
         noise = self.template.landmark_noise[:IRIS_LANDMARKS]
-        return (noise.min() / noise) ** 2
+        weights = (noise.min() / noise) ** 2
+        seen = fit_camera(self._mean_face_m(), places, focal=FAR_FOCAL, weights=weights, principal_point=axis)
+        middle, depth = project(seen, np.array([placement.crop_middle_m]))
+        side_px = placement.crop_m * FAR_FOCAL / float(depth[0]) * unit_px
+        roll_deg = eye_roll_deg(face.landmarks) if placement.is_upright else 0.0
+        return square_matrix(middle[0] * unit_px, side_px, roll_deg=roll_deg, size_px=size_px)
 
-
-def _at_distance(camera: Camera, radius: float) -> Camera:
-    """The camera moved straight to or from the origin; published labels have one distance only."""
-    cam2world = camera.cam2world.copy()
-    cam2world[:3, 3] *= radius / np.linalg.norm(camera.position)
-    return Camera(cam2world, camera.intrinsics)
+    def _mean_face_m(self) -> Float[np.ndarray, "n 3"]:
+        """The mean face's landmarks, from the middle between its eyes, metres."""
+        corners = self.template.faces[self.template.landmark_faces[:IRIS_LANDMARKS]]
+        weights = self.template.landmark_weights[:IRIS_LANDMARKS]
+        vertices = self.template.vertices + self.template.neutral
+        places: Float[np.ndarray, "n 3"] = np.einsum("nci,nc->ni", vertices[corners], weights)
+        return places - places[EYE_CORNERS].mean(0)

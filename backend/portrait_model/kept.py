@@ -47,7 +47,8 @@ def from_record(model: PortraitModel[CodesT], record: HeadRecord) -> KeptHead[Co
     arrays = record.codes
     _check(model, record)
     try:
-        seen = arrays | {name: arrays[f"{OF_PHOTO}{name}"] for name in model.moved_codes}
+        # Earlier versions knew fewer kinds of codes.
+        seen = arrays | {name: arrays[f"{OF_PHOTO}{name}"] for name in model.moved_codes if name in arrays}
         camera = Camera(np.array(record.camera["cam2world"]), np.array(record.camera["intrinsics"]))
         portrait = KeptPortrait(record.portrait_jpeg, arrays[MASK], camera)
         return KeptHead(model.from_arrays(arrays), model.from_arrays(seen), portrait)

@@ -8,13 +8,8 @@ Source:
 
 from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import Float
-
 from backend.config import BustCut, SurfaceConfig
 from backend.generator.config import Family
-
-NO_SHIFT = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -23,9 +18,8 @@ class Placement:
 
     Args:
         crop_m: Side of the portrait at the head, metres.
-        crop_middle: The point in the portrait's middle, generator units.
+        crop_middle_m: The point in the portrait's middle, from the middle between the eyes, metres.
         is_upright: Whether the portrait is turned until the eyes are level.
-        eyes: Middle between the eyes' centres, generator units.
         metres_per_unit: Where the head itself does not tell.
         head: Middle of the head, generator units; the origin of our canonical space.
         meshed_share: Edge of the cube that is meshed, over the edge of the planes' cube.
@@ -35,9 +29,8 @@ class Placement:
     """
 
     crop_m: float
-    crop_middle: tuple[float, float, float]
+    crop_middle_m: tuple[float, float, float]
     is_upright: bool
-    eyes: tuple[float, float, float]
     metres_per_unit: float
     head: tuple[float, float, float]
     meshed_share: float
@@ -45,26 +38,23 @@ class Placement:
     symmetric_above: tuple[float, float]
     yaws_deg: tuple[float, ...]
 
-    def to_generator(self, points_m: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-        """Points around the middle between the eyes, metres, as the generator's world has them."""
-        return points_m / self.metres_per_unit + np.array(self.eyes)
-
 
 # The outer voxels hold what the planes show beyond the pictures; the published tools cut them off, 30 of 256.
 _EG3D_SHARE = 1 - 60 / 256
 _TO_THE_SIDES = (0.0, 30.0, -30.0, 60.0, -60.0, 90.0, -90.0)
 _ALL_AROUND = (*_TO_THE_SIDES, 180.0, 135.0, -135.0)
 _FRAMED = BustCut(half_width=0.43, half_depth=0.46, depth_below=0.41, corner=0.25)
+_NO_SHIFT = (0.0, 0.0, 0.0)
 
 PLACEMENTS: dict[Family, Placement] = {
-    # The crop is 700 / 300 of a decimetre wide; the camera then moves from 2.86 to 2.7 units, nearer to the face.
+    # Its crop is made by `published_alignment.align_eg3d`: 700 / 300 of a decimetre wide. The camera then moves from
+    # 2.86 to 2.7 units, nearer to the face, so that a unit is a little more than the reference face's 10 / 0.27 cm.
     "eg3d": Placement(
         crop_m=0.2333,
-        crop_middle=(0.0, 0.006, 0.161),
+        crop_middle_m=(0.0, -0.0293, -0.0067),
         is_upright=False,
-        eyes=(0.0, 0.08, 0.195),
         metres_per_unit=0.392,
-        head=NO_SHIFT,
+        head=_NO_SHIFT,
         meshed_share=_EG3D_SHARE,
         surface=SurfaceConfig(bust_cut=_FRAMED),
         symmetric_above=(-0.39, -0.28),
@@ -73,22 +63,20 @@ PLACEMENTS: dict[Family, Placement] = {
     # FFHQ's own square, four eye distances wide, made 10 % larger: half of that to each side, all of it at the top.
     "panohead": Placement(
         crop_m=0.277,
-        crop_middle=(0.0, 0.0, 0.18),
+        crop_middle_m=(0.0, 0.005, 0.0),
         is_upright=True,
-        eyes=(0.0, -0.01, 0.18),
         metres_per_unit=0.469,
-        head=NO_SHIFT,
+        head=_NO_SHIFT,
         meshed_share=_EG3D_SHARE,
         surface=SurfaceConfig(bust_cut=_FRAMED),
         symmetric_above=(-0.39, -0.3),
         yaws_deg=_ALL_AROUND,
     ),
-    # A body's own metres, the neck joint at the origin.
+    # A body's own metres, the neck joint at the origin; the cameras look at a point 65 mm above it.
     "portrait3d": Placement(
         crop_m=0.4147,
-        crop_middle=(0.0, 0.0649, 0.0),
+        crop_middle_m=(0.0, -0.0951, -0.10),
         is_upright=False,
-        eyes=(0.0, 0.16, 0.10),
         metres_per_unit=1.0,
         head=(0.0, 0.13, 0.0),
         meshed_share=0.8,

@@ -69,7 +69,7 @@ class PublishedModel:
         self.placement = PLACEMENTS[config.family]
         self.surface: SurfaceConfig = self.placement.surface
         self.texture = TextureConfig(symmetric_above=self.placement.symmetric_above)
-        self._framing = Framing(self.placement, config.camera, template)
+        self._framing = Framing(config.family, config.camera, template)
         self._directions, self._encoder = directions, encoder
         planes = (3, config.plane_channels * config.plane_depth, config.plane_resolution, config.plane_resolution)
         weights = {f"{TUNED}{name}": tuple(value.shape) for name, value in generator.state_dict().items()}
@@ -94,9 +94,9 @@ class PublishedModel:
         """The crop that the family was trained on."""
         return self._framing.align(photo, face, size_px=PORTRAIT_PX)
 
-    def fit(self, photo: Photo, portrait: Portrait) -> Fit[PlaneCodes]:
+    def fit(self, _: Photo, portrait: Portrait) -> Fit[PlaneCodes]:
         """The camera from the landmarks, and the average head."""
-        camera, residual_m = self._framing.fit(photo, portrait)
+        camera, residual_m = self._framing.fit(portrait)
         codes = PlaneCodes(self.plane_model.mean_ws[0].cpu().numpy(), self.placement.metres_per_unit)
         return Fit(self._from_generator(camera), codes, {"landmark_mm": round(1000 * residual_m, 3)})
 
@@ -206,8 +206,7 @@ class PublishedModel:
     def _around(self, yaws_deg: tuple[float, ...]) -> list[Camera]:
         """Level cameras around the head that see it as the generator was trained to be seen."""
         place = self.generator.config.camera
-        target = np.array(self.placement.crop_middle) - self.placement.head
-        target[[0, 2]] = 0.0
+        target = np.array([0.0, place.pivot[1], 0.0]) - self.placement.head
         return [
             look_at_camera(yaw_deg=yaw, pitch_deg=0.0, distance=place.radius, focal=place.focal, target=target)
             for yaw in yaws_deg

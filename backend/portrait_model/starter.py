@@ -25,6 +25,7 @@ from backend.photo import Photo
 from backend.portrait_model.contract import PORTRAIT_PX, Fit
 from backend.pose import initial_focal, principal_point
 from backend.reprojection import PhotoView
+from backend.skeleton import POSE_SIZE
 from backend.starter import Starter
 
 METHOD = "protome"
@@ -37,7 +38,7 @@ class StarterModel:
         starter: On the device where it computes.
     """
 
-    moved_codes: tuple[str, ...] = ("ws", "shape", "expression")
+    moved_codes: tuple[str, ...] = ("ws", "shape", "expression", "pose")
 
     def __init__(self, starter: Starter) -> None:
         self.starter = starter
@@ -48,6 +49,7 @@ class StarterModel:
             "ws": (starter.generator.num_ws, config.w_dim),
             "shape": (len(template.shape),),
             "expression": (len(template.expression),),
+            "pose": (POSE_SIZE,),
             "plane_offset": (3, config.plane_channels, config.plane_resolution, config.plane_resolution),
         }
 
@@ -112,12 +114,13 @@ class StarterModel:
 
     def to_arrays(self, codes: Codes) -> dict[str, np.ndarray]:
         """The codes by name, without a plane offset where there is none."""
-        arrays = {"ws": codes.ws, "shape": codes.shape, "expression": codes.expression}
+        arrays = {"ws": codes.ws, "shape": codes.shape, "expression": codes.expression, "pose": codes.pose}
         return arrays if codes.plane_offset is None else arrays | {"plane_offset": codes.plane_offset}
 
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> Codes:
         """The inverse of ``to_arrays``."""
-        return Codes(arrays["ws"], arrays["shape"], arrays["expression"], arrays.get("plane_offset"))
+        pose = arrays.get("pose", np.zeros(POSE_SIZE))  # Heads of earlier versions looked straight ahead.
+        return Codes(arrays["ws"], arrays["shape"], arrays["expression"], arrays.get("plane_offset"), pose)
 
     @property
     def _device(self) -> torch.device:
@@ -141,9 +144,10 @@ class TemplateMesh:
     binding: sp.csr_matrix
 
     def vertices(self, codes: Codes) -> Float[np.ndarray, "v 3"]:
-        """The vertices as shape and expression place them, metres."""
-        offsets = self.starter.template.offsets(codes.shape, codes.expression)
-        return (self.surface.vertices + self.binding @ offsets).astype(np.float32)
+        """The vertices as shape, expression and pose place them, metres."""
+        template = self.starter.template
+        offsets = template.offsets(codes.shape, codes.expression)
+        return template.place(self.surface.vertices, self.binding, offsets, codes.pose).astype(np.float32)
 
     def morph_targets(self, normals: Float[np.ndarray, "v 3"]) -> list[MorphTarget]:
         """One per direction of the starter."""
