@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 # How far light creeps past the shadow line in red, green and blue; skin scatters red furthest.
-SCATTER = np.array([0.30, 0.16, 0.12])
+SCATTER = np.array([0.30, 0.16, 0.12], np.float32)
 FACE_LIGHT = 0.8  # Mean light on a white face that an exposure of 1 is meant for.
 FRONT_SOFTNESS, NARROWEST_LAMP = 0.9, 0.28
 SHOULDER = 0.65  # Linear value above which highlights are compressed.

@@ -2,10 +2,11 @@
 """Pictures of synthetic people, with the depth, normals and triangles that training needs beside them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8, UInt32
+from scipy.ndimage import binary_dilation
 
 from backend.camera import Camera, rays
 from backend.training.light import (
@@ -18,7 +19,7 @@ from backend.training.light import (
     surroundings,
     tone_map,
 )
-from backend.training.subject import CLEAR, LIFT, Hits, Rays, Rendering, Subject, Surface, smooth_normals
+from backend.training.subject import CLEAR, LIFT, SOLID, Hits, Rays, Rendering, Subject, Surface, smooth_normals
 
 SHADOW_RAYS = 4  # For each pixel.
 DULL = 0.06  # Shine below which no lamp is reflected.
@@ -36,78 +37,109 @@ def render_portrait(subject: Subject, camera: Camera, light: Light, *, size_px: 
         size_px: Side of the picture.
         supersample: Rays along each side of a pixel for ``rgba``.
     """
+    seen = _surface_seen(subject, camera, size_px)
+    busy = binary_dilation(seen.triangle >= 0, np.ones((3, 3), bool))
+    within = np.flatnonzero(busy.repeat(supersample, axis=0).repeat(supersample, axis=1))
     origin, directions = rays(camera, size_px * supersample)
-    flat = directions.reshape(-1, 3)
-    spacing = 1 / (camera.intrinsics[0, 0] * size_px * supersample)
-    picture = np.zeros((len(flat), 4), np.float32)
+    cast = _Cast(subject, origin, 1 / (camera.intrinsics[0, 0] * size_px * supersample))
     lighting = _Lighting(subject, light, max(1, SHADOW_RAYS // supersample**2))
-    hits, where = _first_hits(subject, origin, flat, spacing)
-    surface = subject.surface_of_hit(hits)
-    reach = lighting.reach(hits, surface)
-    picture[where] = lighting.premultiplied(hits, surface, reach)
-    if surface.opacity is not None:
-        chosen = np.flatnonzero(surface.opacity < OPAQUE)
-        behind, among = _hits_behind(subject, origin, flat[where[chosen]], spacing)
-        before = chosen[among]
-        below = subject.surface_of_hit(behind)
-        # Skin just below hair that lets light through to it is lit as the hair is.
-        is_near = np.linalg.norm(behind.points - hits.points[before], axis=1) < BELOW_HAIR * subject.caster.radius
-        shared = lighting.reach(behind, below).at_least(reach.chosen(before), is_near)
-        picture[where[before]] += lighting.premultiplied(behind, below, shared) * (1 - picture[where[before], 3:])
-    blocks = picture.reshape(size_px, supersample, size_px, supersample, 4).mean(axis=(1, 3))
-    alpha = blocks[..., 3:]
+    samples = np.zeros(((size_px * supersample) ** 2, 5), np.float32)
+    samples[within] = _colors_along(cast, directions.reshape(-1, 3)[within], lighting)
+    blocks = _block_means(samples.reshape(size_px * supersample, -1, 5), supersample)
+    alpha = blocks[..., 3:4]
     color = srgb_from_linear(np.clip(blocks[..., :3] / np.maximum(alpha, 1e-6), 0, 1)) * (alpha > 0)
     rgba = np.rint(np.concatenate([color, alpha], axis=-1) * 255).astype(np.uint8)
-    return Rendering(rgba, *_surface_seen(subject, camera, size_px))
+    return replace(_looked_through(subject, camera, seen, blocks[..., 4] < SEEN), rgba=rgba)
 
 
-def _first_hits(
-    subject: Subject, origin: Float[np.ndarray, "3"], directions: Float[np.ndarray, "n 3"], spacing: float
-) -> tuple[Hits, Int[np.ndarray, "h"]]:
-    """What rays meet first, and which rays meet something."""
-    triangle, barycentric, distance = subject.caster.first_hit(origin[None], directions)
-    where = np.flatnonzero(triangle >= 0)
-    rays_met = Rays(origin, directions[where], distance[where], spacing)
-    return subject.hits(triangle[where], barycentric[where], rays_met), where
+@dataclass(frozen=True)
+class _Cast:
+    """Rays from one point.
+
+    Args:
+        subject: What they meet.
+        origin: Where they start.
+        spacing: Angle between neighbouring rays, radians.
+    """
+
+    subject: Subject
+    origin: Float[np.ndarray, "3"]
+    spacing: float
+
+    def first(self, directions: Float[np.ndarray, "n 3"]) -> tuple[Hits, Int[np.ndarray, "h"]]:
+        """What rays meet first, and which rays meet something."""
+        triangle, barycentric, distance = self.subject.caster.first_hit(self.origin[None], directions)
+        where = np.flatnonzero(triangle >= 0)
+        met = Rays(self.origin, directions[where], distance[where], self.spacing)
+        return self.subject.hits(triangle[where], barycentric[where], met), where
+
+    def behind(self, directions: Float[np.ndarray, "n 3"]) -> tuple[Hits, Int[np.ndarray, "h"]]:
+        """The same for rays that pass through hair and lenses."""
+        triangle, barycentric, distance = self.subject.solid_caster.first_hit(self.origin[None], directions)
+        where = np.flatnonzero(triangle >= 0)
+        met = Rays(self.origin, directions[where], distance[where], self.spacing)
+        return self.subject.hits(self.subject.solid_faces[triangle[where]], barycentric[where], met), where
 
 
-def _hits_behind(
-    subject: Subject, origin: Float[np.ndarray, "3"], directions: Float[np.ndarray, "n 3"], spacing: float
-) -> tuple[Hits, Int[np.ndarray, "h"]]:
-    """As ``_first_hits`` for rays that pass through hair and lenses."""
-    triangle, barycentric, distance = subject.solid_caster.first_hit(origin[None], directions)
-    where = np.flatnonzero(triangle >= 0)
-    solid = subject.solid_faces[triangle[where]]
-    return subject.hits(solid, barycentric[where], Rays(origin, directions[where], distance[where], spacing)), where
+def _colors_along(cast: _Cast, directions: Float[np.ndarray, "n 3"], lighting: "_Lighting") -> Float[np.ndarray, "n 5"]:
+    """Premultiplied linear colour and opacity of all that rays meet, and how much the first thing hides."""
+    hits, where = cast.first(directions)
+    surface = cast.subject.surface_of_hit(hits)
+    reach = lighting.reach(hits, surface)
+    found = np.zeros((len(directions), 5), np.float32)
+    found[where, :4] = lighting.premultiplied(hits, surface, reach)
+    found[where, 4] = 1.0
+    if surface.opacity is None:
+        return found
+    found[where, 4] = np.where(hits.kind == CLEAR, 0.0, surface.opacity)
+    chosen = np.flatnonzero(surface.opacity < OPAQUE)
+    behind, among = cast.behind(directions[where[chosen]])
+    before = chosen[among]
+    below = cast.subject.surface_of_hit(behind)
+    # Skin just below hair that lets light through to it is lit as the hair is.
+    is_near = np.linalg.norm(behind.points - hits.points[before], axis=1) < BELOW_HAIR * cast.subject.caster.radius
+    shared = lighting.reach(behind, below).at_least(reach.chosen(before), is_near)
+    found[where[before], :4] += lighting.premultiplied(behind, below, shared) * (1 - found[where[before], 3:4])
+    return found
 
 
-def _surface_seen(
-    subject: Subject, camera: Camera, size_px: int
-) -> tuple[Float[np.ndarray, "s s"], Float[np.ndarray, "s s 3"], Int[np.ndarray, "s s"], Float[np.ndarray, "s s 3"]]:
-    """Depth, normal, triangle and barycentric weights at pixel centres, seen through what is hardly there."""
+def _block_means(samples: Float[np.ndarray, "m m c"], side: int) -> Float[np.ndarray, "s s c"]:
+    """Means of square blocks."""
+    parts = [samples[row::side, column::side] for row in range(side) for column in range(side)]
+    return sum(parts[1:], parts[0]) / np.float32(side**2)
+
+
+def _surface_seen(subject: Subject, camera: Camera, size_px: int) -> Rendering:
+    """Depth, normals, triangles and barycentric weights at pixel centres; an empty picture."""
     origin, directions = rays(camera, size_px)
     flat = directions.reshape(-1, 3)
     triangle, barycentric, distance = subject.caster.first_hit(origin[None], flat)
-    doubtful = np.flatnonzero((triangle >= 0) & (subject.kind[triangle] > 0))
-    if len(doubtful):
-        met = Rays(origin, flat[doubtful], distance[doubtful], 1 / (camera.intrinsics[0, 0] * size_px))
-        hits = subject.hits(triangle[doubtful], barycentric[doubtful], met)
-        opacity = subject.surface_of_hit(hits).opacity
-        thin = doubtful[:0] if opacity is None else doubtful[(opacity < SEEN) | (hits.kind == CLEAR)]
-        solid, weights, depth = subject.solid_caster.first_hit(origin[None], flat[thin])
-        triangle[thin] = np.append(subject.solid_faces, -1)[solid]  # -1 stays -1.
-        barycentric[thin], distance[thin] = weights, depth
     hit = triangle >= 0
     normal = np.zeros((len(triangle), 3))
     normal[hit] = smooth_normals(subject, triangle[hit], barycentric[hit])
-    depth = distance * (flat @ camera.cam2world[:3, 2])
     shape = (size_px, size_px)
-    return (
-        depth.reshape(shape),
-        normal.reshape(*shape, 3),
-        triangle.reshape(shape),
-        barycentric.reshape(*shape, 3),
+    return Rendering(
+        rgba=np.zeros((*shape, 4), np.uint8),
+        depth=(distance * (flat @ camera.cam2world[:3, 2])).reshape(shape),
+        normal=normal.reshape(*shape, 3),
+        triangle=triangle.reshape(shape),
+        barycentric=barycentric.reshape(*shape, 3),
     )
+
+
+def _looked_through(subject: Subject, camera: Camera, seen: Rendering, thin: Bool[np.ndarray, "s s"]) -> Rendering:
+    """The same with what lies behind, where hair is thin, and behind lenses."""
+    row, column = np.nonzero(thin & (seen.triangle >= 0) & (subject.kind[seen.triangle] != SOLID))
+    origin, directions = rays(camera, len(seen.triangle))
+    chosen = directions[row, column]
+    solid, barycentric, distance = subject.solid_caster.first_hit(origin[None], chosen)
+    hit = solid >= 0
+    seen.triangle[row, column] = np.append(subject.solid_faces, -1)[solid]  # -1 stays -1.
+    seen.barycentric[row, column] = barycentric
+    seen.depth[row, column] = distance * (chosen @ camera.cam2world[:3, 2])
+    seen.normal[row, column] = 0
+    seen.normal[row[hit], column[hit]] = smooth_normals(subject, seen.triangle[row[hit], column[hit]], barycentric[hit])
+    return seen
 
 
 @dataclass(frozen=True)
@@ -150,6 +182,7 @@ class _Lighting:
 
     def __init__(self, subject: Subject, light: Light, shadow_rays: int) -> None:
         self.subject, self.light, self.shadow_rays = subject, light, shadow_rays
+        self.direction, self.key = light.direction.astype(np.float32), light.key.astype(np.float32)
         sky = surroundings(light, subject.sky).astype(np.float32)
         self._at_vertices = np.concatenate([subject.transfer @ sky, subject.openness[:, None]], axis=1)
 
@@ -161,14 +194,14 @@ class _Lighting:
         if surface.tilt is not None:
             normals = normals + surface.tilt
             normals /= np.sqrt(np.einsum("nc,nc->n", normals, normals))[:, None]
-        facing = normals @ self.light.direction.astype(np.float32)
+        facing = normals @ self.direction
         return _Reach(normals, around[:, :3], around[:, 3], self._lit(hits, facing))
 
     def premultiplied(self, hits: Hits, surface: Surface, reach: _Reach) -> Float[np.ndarray, "n 4"]:
         """Tone-mapped linear colour times opacity, and opacity."""
         opacity = np.ones(len(hits.triangle), np.float32) if surface.opacity is None else surface.opacity
-        facing = reach.normals @ self.light.direction.astype(np.float32)
-        key = self.light.key.astype(np.float32) * key_share(facing, reach.lit)
+        facing = reach.normals @ self.direction
+        key = self.key * key_share(facing, reach.lit)
         diffuse = surface.albedo * (key + bounce(surface.albedo, reach.surround, reach.openness))
         # A lens reflects all the same where it lets the rest pass.
         gloss = self._gloss(hits, surface, reach) * np.where(hits.kind == CLEAR, 1.0, opacity)[:, None]
@@ -182,8 +215,9 @@ class _Lighting:
         across = 1 - np.abs(np.einsum("nc,nc->n", normals, hits.to_camera))
         gloss = reach.surround * (0.015 * surface.shine * (1 + 8 * across**5))[:, None]
         # Lamps have no shadow rays; where little of the surroundings is seen, little of them is.
-        sources = [(self.light.direction, self.light.key, reach.lit)]
-        sources += [(lamp.direction, lamp.color, reach.openness**2) for lamp in self.light.lamps]
+        sources = [(self.direction, self.key, reach.lit)]
+        for lamp in self.light.lamps:
+            sources.append((lamp.direction.astype(np.float32), lamp.color.astype(np.float32), reach.openness**2))
         shiny = np.flatnonzero(surface.shine > DULL)
         for direction, color, share in sources:
             strength = skin_highlight(normals[shiny], hits.to_camera[shiny], direction, surface.shine[shiny])
