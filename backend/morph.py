@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each slider does to the vertices of a finished mesh."""
 
+from dataclasses import replace
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -21,11 +23,13 @@ def morph_targets(
 ) -> list[MorphTarget]:
     """One morph target per direction, for the vertices where they are.
 
-    Shape and expression are exact, because the template is linear in them. A direction of ``w`` moves the surface of
-    hair and clothes; vertices follow along their normal by the change of the signed distance.
+    Shape and expression are exact, because the template is linear in them. A turn of the head is exact at both ends
+    but for the arc: a straight way between them leads the far side out of the circle by 1.5 % at 10 degrees. A
+    direction of ``w`` moves the surface of hair and clothes; vertices follow along their normal by the change of the
+    signed distance.
 
     Args:
-        starter: The model; its field is asked once for each direction that moves ``w``.
+        starter: The model; its field is asked once for each direction that moves the surface by ``w``.
         codes: Of the head.
         surface: The mesh in canonical space.
         normals: Unit, of the vertices in the world.
@@ -34,13 +38,17 @@ def morph_targets(
     template, generator = starter.template, starter.generator
     points = torch.from_numpy(surface.vertices.astype(np.float32))
     here = _distance(generator, codes, points)
+    shaped = surface.vertices + binding @ template.offsets(codes.shape, codes.expression)
+    shares = template.point_shares(binding)
     targets = []
     for direction in starter.directions:
         moved = np.tensordot(direction.shape, template.shape, 1)
         moved += np.tensordot(direction.expression, template.expression, 1)
-        offsets = binding @ moved
-        if direction.w.any():
-            there = _distance(generator, _shifted(codes, direction), points)
+        forth = template.skeleton.place(shaped + binding @ moved, shares, codes.pose + direction.pose)
+        back = template.skeleton.place(shaped - binding @ moved, shares, codes.pose - direction.pose)
+        offsets = (forth - back) / 2
+        if direction.w.any() and not direction.recolors:
+            there = _distance(generator, replace(codes, ws=codes.ws + direction.w), points)
             outwards = np.clip(here - there, -MOST_M, MOST_M)
             offsets = offsets + outwards[:, None] * normals
         offsets[np.linalg.norm(offsets, axis=1) < STILL_M] = 0
@@ -57,10 +65,6 @@ def slider_for(direction: Direction, codes: Codes) -> Slider:
     value = float(codes.expression[used].min())
     highest = float((1 - codes.expression[used]).min())
     return Slider(slider.name, slider.group, round(slider.minimum - value, 3), round(max(highest, 0.05), 3))
-
-
-def _shifted(codes: Codes, direction: Direction) -> Codes:
-    return Codes(codes.ws + direction.w, codes.shape, codes.expression, codes.plane_offset)
 
 
 @torch.no_grad()

@@ -14,10 +14,12 @@ from backend.errors import ModelError
 from backend.generator.starter import StarterConfig, StarterGenerator
 from backend.head import Slider
 from backend.models import read_weights, write_weights
+from backend.skeleton import POSE_SIZE, Skeleton
 from backend.template import Template
 
 # Bases are stored in bytes, one scale for each component: 0.4 % of its largest offset.
 BYTE_ARRAYS = ("neutral", "shape", "expression")
+DIRECTION_PARTS = ("w", "shape", "expression", "pose")
 PLAIN_ARRAYS = ("vertices", "faces", "mirror", "landmark_faces", "landmark_weights", "landmark_noise")
 
 
@@ -55,10 +57,14 @@ def save_starter(path: Path, starter: Starter, *, distance_scale: float) -> None
     tensors["face_box"] = generator.face_box
     for name in PLAIN_ARRAYS:
         tensors[f"template.{name}"] = torch.from_numpy(np.ascontiguousarray(_small(getattr(template, name))))
-    for name in BYTE_ARRAYS:
-        tensors[f"template.{name}"], tensors[f"template.{name}.scale"] = _to_bytes(getattr(template, name))
+    kept = _kept_expressions(template)
+    bases = {name: getattr(template, name) for name in BYTE_ARRAYS} | {"expression": template.expression[kept]}
+    for name, basis in bases.items():
+        tensors[f"template.{name}"], tensors[f"template.{name}.scale"] = _to_bytes(basis)
+    tensors["template.joints"] = torch.from_numpy(_small(template.skeleton.joints))
+    tensors["template.joint_shares"] = torch.from_numpy(template.joint_shares.astype(np.float16))
     tensors["candidates"] = starter.candidates
-    for part in ("w", "shape", "expression"):
+    for part in DIRECTION_PARTS:
         rows = np.stack([getattr(direction, part) for direction in starter.directions])
         tensors[f"directions.{part}"] = torch.from_numpy(rows.astype(np.float32))
     sliders = [vars(direction.slider) for direction in starter.directions]
@@ -66,6 +72,8 @@ def save_starter(path: Path, starter: Starter, *, distance_scale: float) -> None
         **starter.identity,
         "config": json.dumps(generator.config.to_dict()),
         "expression_names": json.dumps(template.expression_names),
+        "kept_expressions": json.dumps([template.expression_names[number] for number in kept]),
+        "recolors": json.dumps([direction.slider.name for direction in starter.directions if direction.recolors]),
         "sliders": json.dumps(sliders),
         "distance_scale": repr(distance_scale),
     }
@@ -102,14 +110,52 @@ def _assemble(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Starter:
     plain = {name: tensors[f"template.{name}"].numpy() for name in PLAIN_ARRAYS}
     wide = {name: value.astype(np.float64 if value.dtype.kind == "f" else np.int64) for name, value in plain.items()}
     bases = {name: _from_bytes(tensors[f"template.{name}"], tensors[f"template.{name}.scale"]) for name in BYTE_ARRAYS}
-    template = Template(**wide, **bases, expression_names=tuple(json.loads(metadata["expression_names"])))
-    parts = [tensors[f"directions.{part}"].numpy().astype(np.float64) for part in ("w", "shape", "expression")]
+    names = tuple(json.loads(metadata["expression_names"]))
+    sliders = json.loads(metadata["sliders"])
+    # Files of the first version hold every expression, and their heads do not turn.
+    kept = json.loads(metadata.get("kept_expressions", metadata["expression_names"]))
+    recolors = json.loads(metadata.get("recolors", "[]"))
+    tensors = {
+        "template.joints": torch.zeros((2, 3)),
+        "template.joint_shares": torch.zeros((0, 2)),
+        "directions.pose": torch.zeros((len(sliders), POSE_SIZE)),
+        **tensors,
+    }
+    bases["expression"] = _all_expressions(names, kept, bases["expression"], wide["mirror"])
+    skeleton = Skeleton(tensors["template.joints"].double().numpy())
+    shares = tensors["template.joint_shares"].double().numpy()
+    template = Template(**wide, **bases, expression_names=names, skeleton=skeleton, joint_shares=shares)
+    parts = [tensors[f"directions.{part}"].numpy().astype(np.float64) for part in DIRECTION_PARTS]
     directions = [
-        Direction(Slider(**slider), *rows)
-        for slider, *rows in zip(json.loads(metadata["sliders"]), *parts, strict=True)
+        Direction(Slider(**slider), *rows, recolors=slider["name"] in recolors)
+        for slider, *rows in zip(sliders, *parts, strict=True)
     ]
     identity = {name: metadata[name] for name in ("id", "family", "licence", "commercial_use")}
     return Starter(generator.eval().requires_grad_(False), template, directions, tensors["candidates"], identity)
+
+
+def _kept_expressions(template: Template) -> list[int]:
+    """Numbers of the expressions that are not exact mirror images of one that is kept."""
+    names = template.expression_names
+    kept = []
+    for number, name in enumerate(names):
+        twin = f"{name.removesuffix('Right')}Left"
+        is_image = name.endswith("Right") and twin in names
+        if is_image:
+            image = template.expression[names.index(twin)][template.mirror] * [-1, 1, 1]
+            is_image = np.array_equal(image, template.expression[number])
+        if not is_image:
+            kept.append(number)
+    return kept
+
+
+def _all_expressions(names: tuple[str, ...], kept: list[str], basis: np.ndarray, mirror: np.ndarray) -> np.ndarray:
+    """The kept expressions with the mirror images that were left out, in the order of ``names``."""
+    found = dict(zip(kept, basis, strict=True))
+    for name in names:
+        if name not in found:
+            found[name] = found[f"{name.removesuffix('Right')}Left"][mirror] * [-1, 1, 1]
+    return np.stack([found[name] for name in names])
 
 
 def _small(array: np.ndarray) -> np.ndarray:

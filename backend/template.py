@@ -3,10 +3,10 @@
 
 Canonical space is the mean head with slightly parted lips. A code ``(shape, expression)`` moves each template vertex
 linearly; a point of the field follows the template triangle it lies on, or, off the surface, the template vertices
-around it. The forward map is therefore linear in the codes, so that morph targets are exact.
+around it. The forward map is therefore linear in the codes, so that morph targets are exact. Neck and head turn last.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,8 @@ from jaxtyping import Float, Int
 from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 
+from backend.skeleton import POSE_SIZE, Skeleton
+
 # Nearer to the skin than the first distance a point follows its triangle, beyond the second the vertices around it.
 ON_SURFACE_M = (0.003, 0.012)
 NEIGHBOURS = 24
@@ -22,6 +24,7 @@ CANDIDATE_VERTICES = 5
 LONGEST_EDGE_M = 0.018
 LATTICE_NODES = 48
 INVERSE_STEPS = 8
+POSED_INVERSE_STEPS = 30
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Template:
         landmark_faces: Template triangle of each face-mesh landmark.
         landmark_weights: Barycentric weights there.
         landmark_noise: Standard deviation of each landmark's position, metres.
+        skeleton: Where neck and head turn.
+        joint_shares: Share of each vertex that goes with the neck and with the head; none where the head is stiff.
     """
 
     vertices: Float[np.ndarray, "n 3"]
@@ -51,10 +56,34 @@ class Template:
     landmark_faces: Int[np.ndarray, "m"]
     landmark_weights: Float[np.ndarray, "m 3"]
     landmark_noise: Float[np.ndarray, "m"]
+    skeleton: Skeleton = field(default_factory=Skeleton)
+    joint_shares: Float[np.ndarray, "_ 2"] = field(default_factory=lambda: np.zeros((0, 2)))
 
     def offsets(self, shape: Float[np.ndarray, "k"], expression: Float[np.ndarray, "e"]) -> Float[np.ndarray, "n 3"]:
         """How far a code moves each template vertex from its canonical place, metres."""
         return self.neutral + np.tensordot(shape, self.shape, 1) + np.tensordot(expression, self.expression, 1)
+
+    def place(
+        self,
+        points: Float[np.ndarray, "p 3"],
+        binding: sp.csr_matrix,
+        vertex_offsets: Float[np.ndarray, "n 3"],
+        pose: Float[np.ndarray, "6"],
+    ) -> Float[np.ndarray, "p 3"]:
+        """Canonical points on a head that is shaped first and then posed.
+
+        Args:
+            points: Canonical, metres.
+            binding: Of the points.
+            vertex_offsets: From ``offsets``.
+            pose: Of neck and head, radians; see ``skeleton``.
+        """
+        shaped = points + binding @ vertex_offsets
+        return self.skeleton.place(shaped, self.point_shares(binding), pose)
+
+    def point_shares(self, binding: sp.csr_matrix) -> Float[np.ndarray, "p 2"]:
+        """Share of each bound point that goes with the neck and with the head."""
+        return binding @ self.joint_shares if len(self.joint_shares) else np.zeros((binding.shape[0], 2))
 
     def binding(self, points: Float[np.ndarray, "p 3"]) -> sp.csr_matrix:
         """Weights ``(p, n)`` by which canonical points follow the template vertices; each row adds up to 1."""
@@ -152,23 +181,25 @@ class Deformation:
         template: The template.
         vertex_offsets: From ``Template.offsets``.
         side: Edge of the cube in which ``to_canonical`` works, metres.
+        pose: Of neck and head, radians.
     """
 
     template: Template
     vertex_offsets: Float[np.ndarray, "n 3"]
     side: float
+    pose: Float[np.ndarray, "6"] = field(default_factory=lambda: np.zeros(POSE_SIZE))
 
     def to_world(
         self, points: Float[np.ndarray, "p 3"], binding: sp.csr_matrix | None = None
     ) -> Float[np.ndarray, "p 3"]:
         """Where canonical points lie on this head; pass the points' binding when it is at hand."""
         weights = self.template.binding(points) if binding is None else binding
-        return points + weights @ self.vertex_offsets
+        return self.template.place(points, weights, self.vertex_offsets, self.pose)
 
     def to_canonical(self, points: Float[np.ndarray, "p 3"]) -> Float[np.ndarray, "p 3"]:
         """The inverse of ``to_world`` by fixed-point iteration on a lattice of offsets, right to a few millimetres."""
         canonical = points.copy()
-        for _ in range(INVERSE_STEPS):
+        for _ in range(INVERSE_STEPS if not self.pose.any() else POSED_INVERSE_STEPS):
             canonical += 0.8 * (points - self._lattice_offsets(canonical) - canonical)
         return canonical
 
@@ -180,14 +211,18 @@ class Deformation:
 
     @cached_property
     def _lattice(self) -> Float[np.ndarray, "x y z 3"]:
-        binding = lattice_binding(self.template, self.side)
-        return (binding @ self.vertex_offsets).reshape((LATTICE_NODES,) * 3 + (3,))
+        nodes = _lattice_nodes(self.side)
+        placed = self.to_world(nodes, lattice_binding(self.template, self.side))
+        return (placed - nodes).reshape((LATTICE_NODES,) * 3 + (3,))
+
+
+def _lattice_nodes(side: float) -> Float[np.ndarray, "p 3"]:
+    axis = np.linspace(-side / 2, side / 2, LATTICE_NODES)
+    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
 def lattice_binding(template: Template, side: float) -> sp.csr_matrix:
     """The binding of the deformation lattice's nodes, made once for each template and side of the cube."""
     if side not in template.lattice_bindings:
-        axis = np.linspace(-side / 2, side / 2, LATTICE_NODES)
-        nodes = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
-        template.lattice_bindings[side] = template.binding(nodes)
+        template.lattice_bindings[side] = template.binding(_lattice_nodes(side))
     return template.lattice_bindings[side]

@@ -19,7 +19,7 @@ BACKEND_LEVELS = [
     "models record staging catalogue tflite",
     "glb resample lattice packing texels raycast",
     # photo side
-    "photo photo_network face_mesh_points identity_network",
+    "photo photo_network face_mesh_points identity_network skeleton",
     "identity face_detector",
     "face_mesh",
     "landmarks",

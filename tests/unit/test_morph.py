@@ -9,6 +9,7 @@ from backend.directions import Codes, Direction
 from backend.head import Slider
 from backend.mesh import Mesh, vertex_normals
 from backend.morph import MOST_M, STILL_M, morph_targets, slider_for
+from backend.skeleton import Skeleton
 from backend.template import Deformation
 from tests.small_starter import EXPRESSIONS, SHAPES, SIDE, egg_distance, small_starter
 
@@ -133,3 +134,52 @@ def test_other_sliders_keep_their_range(starter, codes):
 
 def test_the_surface_of_this_test_lies_on_skin_and_above(surface):
     assert -0.003 < egg_distance(surface.vertices).min() < 0 < egg_distance(surface.vertices).max()
+
+
+def turning_starter():
+    """The upper half of the egg turns, by a slider."""
+    starter = small_starter()
+    template = starter.template
+    head = np.clip((template.vertices[:, 1] + 0.05) / 0.05, 0, 1)
+    template = replace(
+        template,
+        skeleton=Skeleton(np.array([[0.0, -0.08, 0.0], [0.0, -0.04, 0.0]])),
+        joint_shares=np.column_stack([np.zeros_like(head), head]),
+    )
+    pose = np.array([0, 0, 0, 0, np.radians(10), 0])
+    turn = Direction(
+        Slider("Head turn", "Pose", -1.0, 1.0), np.zeros(12), np.zeros(SHAPES), np.zeros(len(EXPRESSIONS)), pose
+    )
+    return replace(starter, template=template, directions=[*starter.directions, turn])
+
+
+def test_a_turn_of_the_head_is_right_at_its_ends_but_for_the_arc(codes, surface):
+    starter = turning_starter()
+    template = starter.template
+    found = targets_of(starter, codes, surface)["Head turn"]
+    binding = template.binding(surface.vertices.astype(np.float64))
+    offsets = template.offsets(codes.shape, codes.expression)
+    rest = template.place(surface.vertices, binding, offsets, np.zeros(6))
+    for sign in (-1, 1):
+        truth = template.place(surface.vertices, binding, offsets, sign * starter.directions[-1].pose)
+        arm = np.linalg.norm((rest - template.skeleton.joints[1])[:, [0, 2]], axis=1)
+        assert np.linalg.norm(truth - rest, axis=1).max() > 0.01
+        gap = np.linalg.norm(rest + sign * found - truth, axis=1)
+        assert (gap <= (1 - np.cos(np.radians(10))) * arm + STILL_M).all()
+
+
+def test_shapes_of_a_turned_head_turn_with_it(codes, surface):
+    starter = turning_starter()
+    turned = replace(codes, pose=np.array([0, 0, 0, 0, np.pi / 2, 0]))
+    before, after = (targets_of(starter, one, surface)["Jaw width"] for one in (codes, turned))
+    shares = starter.template.point_shares(starter.template.binding(surface.vertices.astype(np.float64)))
+    head = (shares[:, 1] > 1 - 1e-9) & before.any(1)
+    assert head.sum() > 20
+    truth = np.stack([before[:, 2], before[:, 1], -before[:, 0]], axis=1)
+    np.testing.assert_allclose(after[head], truth[head], atol=2 * STILL_M)
+
+
+def test_a_slider_of_colours_moves_no_vertex(codes, surface):
+    starter = small_starter(bald=False)
+    colours = [replace(one, recolors=bool(one.w.any())) for one in starter.directions]
+    assert not targets_of(replace(starter, directions=colours), codes, surface)["Hair colour"].any()

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
+from backend.directions import Direction
 from backend.errors import ModelError
+from backend.head import Slider
 from backend.models import read_weights, write_weights
+from backend.skeleton import Skeleton
 from backend.starter import PLAIN_ARRAYS, load_starter, save_starter
-from tests.small_starter import small_starter
+from tests.small_starter import SHAPES, small_starter
 
 SCALE = 0.02 / 127
 
@@ -120,3 +123,63 @@ def test_a_model_of_another_kind_is_a_model_error(change, file, tmp_path):
     with pytest.raises(ModelError, match="not a starter model of this version") as caught:
         load_starter(path)
     assert caught.value.code == "model_damaged"
+
+
+def posed_starter(starter):
+    """With a neck, a mirror-image expression and a slider that turns the head."""
+    template = starter.template
+    right = template.expression[1][template.mirror] * [-1, 1, 1]
+    shares = np.random.default_rng(0).dirichlet([1.0, 1.0, 1.0], len(template.vertices))[:, :2]
+    changed = replace(
+        template,
+        expression=np.concatenate([template.expression, right[None]]),
+        expression_names=(*template.expression_names, "mouthSmileRight"),
+        skeleton=Skeleton(np.array([[0.0, -0.1, -0.02], [0.0, -0.05, 0.01]])),
+        joint_shares=shares,
+    )
+    longer = [
+        replace(one, expression=np.append(one.expression, 0.0), recolors=one.slider.name == "Hair colour")
+        for one in starter.directions
+    ]
+    turn = Direction(
+        Slider("Head turn", "Pose", -1.0, 1.0), np.zeros(12), np.zeros(SHAPES), np.zeros(4), np.arange(6) * 0.01
+    )
+    return replace(starter, template=changed, directions=[*longer, turn])
+
+
+def test_neck_and_head_come_back(starter, tmp_path):
+    posed = posed_starter(starter)
+    save_starter(tmp_path / "posed.safetensors", posed, distance_scale=SCALE)
+    found = load_starter(tmp_path / "posed.safetensors")
+    np.testing.assert_allclose(found.template.skeleton.joints, posed.template.skeleton.joints, atol=1e-7)
+    np.testing.assert_allclose(found.template.joint_shares, posed.template.joint_shares, atol=5e-4)
+    for before, after in zip(posed.directions, found.directions, strict=True):
+        np.testing.assert_allclose(after.pose, before.pose, atol=1e-7)
+        assert after.recolors == before.recolors and after.slider == before.slider
+
+
+def test_a_mirror_image_is_not_stored_and_comes_back_exactly(starter, tmp_path):
+    posed = posed_starter(starter)
+    save_starter(tmp_path / "posed.safetensors", posed, distance_scale=SCALE)
+    tensors, _ = read_weights(tmp_path / "posed.safetensors")
+    assert len(tensors["template.expression"]) == 3
+    found = load_starter(tmp_path / "posed.safetensors").template
+    assert found.expression_names == posed.template.expression_names
+    np.testing.assert_array_equal(found.expression[3], found.expression[1][found.mirror] * [-1, 1, 1])
+    np.testing.assert_array_equal(found.expression[2], load_starter_expression(starter, tmp_path)[2])
+
+
+def load_starter_expression(starter, folder):
+    save_starter(folder / "plain.safetensors", starter, distance_scale=SCALE)
+    return load_starter(folder / "plain.safetensors").template.expression
+
+
+def test_a_file_of_the_first_version_is_read_with_a_stiff_neck(file, tmp_path):
+    tensors, metadata = read_weights(file)
+    new = ("template.joints", "template.joint_shares", "directions.pose")
+    old = {name: value for name, value in tensors.items() if name not in new}
+    kept = {name: value for name, value in metadata.items() if name not in ("kept_expressions", "recolors")}
+    write_weights(tmp_path / "old.safetensors", old, kept)
+    found = load_starter(tmp_path / "old.safetensors")
+    assert len(found.template.joint_shares) == 0
+    assert not any(direction.pose.any() or direction.recolors for direction in found.directions)

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from backend.skeleton import Skeleton
 from backend.template import ON_SURFACE_M, Deformation, closest_barycentric, lattice_binding
 from tests.small_starter import AXES, EXPRESSIONS, SHAPES, SIDE, small_template
 
@@ -131,3 +134,38 @@ def test_the_deformation_lattice_is_that_of_its_own_cube(template):
         corner = lattice_binding(template, side)[-1]
         expected = template.binding(np.full((1, 3), side / 2))
         assert abs(corner - expected).max() < 1e-12
+
+
+def with_neck(template):
+    """Everything above the egg's middle goes with the head, smoothly."""
+    head = np.clip((template.vertices[:, 1] + 0.05) / 0.05, 0, 1)
+    skeleton = Skeleton(np.array([[0.0, -0.08, -0.02], [0.0, -0.04, 0.0]]))
+    return replace(template, skeleton=skeleton, joint_shares=np.column_stack([(1 - head) * head, head**2]))
+
+
+def test_a_posed_head_turns_as_one_piece(template):
+    turned = with_neck(template)
+    pose = np.array([0.05, 0.1, 0.0, 0.1, 0.2, -0.05])
+    deformation = Deformation(turned, np.zeros_like(template.vertices), SIDE, pose)
+    crown = np.random.default_rng(8).uniform(-0.06, 0.06, (100, 3)) + np.array([0, 0.1, 0])
+    placed = deformation.to_world(crown)
+    truth = turned.skeleton.place(crown, np.tile([0.0, 1.0], (100, 1)), pose)
+    np.testing.assert_allclose(placed, truth, atol=1e-9)
+
+
+def test_to_canonical_undoes_a_pose(template):
+    random = np.random.default_rng(9)
+    turned = with_neck(template)
+    pose = np.radians([5.0, 10.0, 3.0, 5.0, 10.0, 4.0])
+    offsets = turned.offsets(random.normal(size=SHAPES), np.full(3, 0.3))
+    deformation = Deformation(turned, offsets, SIDE, pose)
+    _, _, skin = on_surface(turned, random)
+    back = deformation.to_canonical(deformation.to_world(skin))
+    assert np.linalg.norm(back - skin, axis=1).max() < 0.003
+    assert np.median(np.linalg.norm(back - skin, axis=1)) < 0.0005
+
+
+def test_a_template_without_a_neck_does_not_turn(template):
+    still = Deformation(template, np.zeros_like(template.vertices), SIDE, np.full(6, 0.3))
+    points = np.random.default_rng(10).uniform(-0.2, 0.2, (50, 3))
+    np.testing.assert_allclose(still.to_world(points), points, atol=1e-12)
