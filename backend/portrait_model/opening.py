@@ -10,6 +10,7 @@ from backend.checkpoint.loading import load_generator
 from backend.errors import RecordError
 from backend.folders import starter_path
 from backend.head import HeadRecord
+from backend.inversion.encoding import triplanenet_encoder
 from backend.portrait_model.contract import PortraitModel
 from backend.portrait_model.published import PublishedModel
 from backend.portrait_model.starter import StarterModel
@@ -53,4 +54,5 @@ def _open(installed: Installed, device: torch.device) -> PortraitModel[Any]:
     loaded = load_generator(installed)
     # The mean face comes with Protome, whichever generator makes the heads.
     template = load_starter(starter_path()).template
-    return PublishedModel(loaded.generator.to(device), loaded.identity, template)
+    encoder = None if loaded.encoder is None else triplanenet_encoder(loaded.encoder.to(device))
+    return PublishedModel(loaded.generator.to(device), loaded.identity, template, encoder=encoder)

@@ -4,13 +4,10 @@
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from backend.camera import Camera, look_at_camera, project
-from backend.encoder.config import BodyConfig, PlaneEncoderConfig, StyleEncoderConfig, TriPlaneNetConfig
 from backend.encoder.triplanenet import (
-    TriPlaneNet,
     at_side,
     differences,
     expected_shapes,
@@ -20,63 +17,30 @@ from backend.encoder.triplanenet import (
     read_config,
 )
 from backend.errors import ModelError
-from backend.generator.config import GeneratorConfig, RenderConfig, SuperResolutionConfig
-from backend.generator.plane_generator import PlaneGenerator
-
-WIDTHS = (16, 16, 16, 16)
-GENERATOR = GeneratorConfig(
-    z_dim=8,
-    w_dim=16,
-    channel_base=128,
-    channel_max=8,
-    plane_resolution=32,
-    plane_channels=4,
-    decoder_outputs=4,
-    neural_resolution=8,
-    render=RenderConfig(coarse_samples=4, fine_samples=4),
-    superresolution=SuperResolutionConfig("8XDC", 8, (8, 8)),
-)
-
-
-def _config(version: int) -> TriPlaneNetConfig:
-    styles = StyleEncoderConfig(BodyConfig(3, 16, WIDTHS), w_dim=16, halvings=(1,) * 3 + (2,) * 4 + (3,))
-    body = BodyConfig(6 if version == 1 else 9, 16, WIDTHS)
-    return TriPlaneNetConfig(styles, PlaneEncoderConfig(body, (8, 8, 8, 8), planes=12, reads_planes=version == 2))
-
-
-def _network(version: int = 1) -> TriPlaneNet:
-    torch.manual_seed(version)
-    network = TriPlaneNet(_config(version), PlaneGenerator(GENERATOR))
-    network.latent_avg.normal_()
-    return network.eval().requires_grad_(False)
-
-
-def _cameras() -> tuple[Tensor, Tensor]:
-    camera = look_at_camera(yaw_deg=20, pitch_deg=5, distance=2.7, focal=4.2647)
-    return torch.tensor(camera.cam2world).float()[None], torch.tensor(camera.intrinsics).float()[None]
+from tests.small_triplanenet import GENERATOR, front_cameras, small_config, small_triplanenet
 
 
 def test_codes_are_counted_from_the_average_one():
-    network, photo = _network(), torch.rand(1, 3, 32, 32) * 2 - 1
-    encoding = network.encode(photo, *_cameras())
+    network, photo = small_triplanenet(), torch.rand(1, 3, 32, 32) * 2 - 1
+    encoding = network.encode(photo, *front_cameras())
     torch.testing.assert_close(encoding.ws, network.psp_encoder(photo) + network.latent_avg)
 
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_silent_second_branch_leaves_the_generators_own_head(version):
-    network = _network(version)
+    network = small_triplanenet(version)
     head = network.triplanenet_encoder.final_head if version == 1 else network.triplanenet_encoder.final_head_two
     head[-1].weight.zero_()
     head[-1].bias.zero_()
-    encoding = network.encode(torch.rand(1, 3, 32, 32), *_cameras())
+    encoding = network.encode(torch.rand(1, 3, 32, 32), *front_cameras())
     assert not encoding.plane_offset.any()
-    image = network.decoder(encoding.ws, *_cameras()).image
-    seen = network.look(encoding.ws, network.decoder.make_planes(encoding.ws), *_cameras())
+    image = network.decoder(encoding.ws, *front_cameras()).image
+    seen = network.look(encoding.ws, network.decoder.make_planes(encoding.ws), *front_cameras())
     torch.testing.assert_close(seen, functional.adaptive_avg_pool2d(image, 32))
 
 
 def test_a_second_pass_starts_from_the_first_ones_picture_and_replaces_its_offset():
-    network, photo, cameras = _network(), torch.rand(1, 3, 32, 32), _cameras()
+    network, photo, cameras = small_triplanenet(), torch.rand(1, 3, 32, 32), front_cameras()
     once, twice = (network.encode(photo, *cameras, passes=passes) for passes in (1, 2))
     planes = network.decoder.make_planes(once.ws)
     picture = network.look(once.ws, planes + once.plane_offset, *cameras)
@@ -87,11 +51,11 @@ def test_a_second_pass_starts_from_the_first_ones_picture_and_replaces_its_offse
 @pytest.mark.parametrize(("version", "passes"), [(1, 0), (2, 2)])
 def test_numbers_of_passes_that_do_not_exist_are_refused(version, passes):
     with pytest.raises(ValueError, match="passes"):
-        _network(version).encode(torch.rand(1, 3, 32, 32), *_cameras(), passes=passes)
+        small_triplanenet(version).encode(torch.rand(1, 3, 32, 32), *front_cameras(), passes=passes)
 
 
 def test_the_second_version_compares_the_mirrored_photo_with_the_mirrored_camera():
-    network, photo, (pose, lens) = _network(2), torch.rand(1, 3, 32, 32), _cameras()
+    network, photo, (pose, lens) = small_triplanenet(2), torch.rand(1, 3, 32, 32), front_cameras()
     seen = []
     network.triplanenet_encoder.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
     ws = network.encode(photo, pose, lens).ws
@@ -130,24 +94,26 @@ def test_published_sampling_doubles_both_passes():
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_network_comes_back_from_its_own_weights(version):
-    network = _network(version)
+    network = small_triplanenet(version)
     weights = network.state_dict()
     loaded = load_triplanenet(weights, GENERATOR)
     assert loaded.config == network.config == read_config({key: tuple(x.shape) for key, x in weights.items()})
     assert loaded.psp_encoder.latlayer1.weight.data_ptr() == network.psp_encoder.latlayer1.weight.data_ptr()
     photo = torch.rand(1, 3, 64, 64)
-    expected, found = (one.encode(photo, *_cameras()) for one in (network, loaded))
+    expected, found = (one.encode(photo, *front_cameras()) for one in (network, loaded))
     torch.testing.assert_close(found.plane_offset, expected.plane_offset)
     torch.testing.assert_close(found.ws, expected.ws)
 
 
 def test_expected_names_are_those_of_both_branches():
-    names = {key for key in _network().state_dict() if key.startswith(("psp_encoder.", "triplanenet_encoder."))}
-    assert expected_shapes(_config(1)).keys() == names
+    names = {
+        key for key in small_triplanenet().state_dict() if key.startswith(("psp_encoder.", "triplanenet_encoder."))
+    }
+    assert expected_shapes(small_config(1)).keys() == names
 
 
 def test_the_average_code_may_be_one_row_or_the_generators_own():
-    weights = _network().state_dict()
+    weights = small_triplanenet().state_dict()
     own = load_triplanenet({key: x for key, x in weights.items() if key != "latent_avg"}, GENERATOR).latent_avg
     torch.testing.assert_close(own, weights["decoder.backbone.mapping.w_avg"].expand(8, -1))
     row = torch.randn(16)
@@ -155,12 +121,12 @@ def test_the_average_code_may_be_one_row_or_the_generators_own():
 
 
 def test_missing_counters_of_batch_norms_do_not_matter():
-    weights = {key: x for key, x in _network().state_dict().items() if not key.endswith("num_batches_tracked")}
+    weights = {key: x for key, x in small_triplanenet().state_dict().items() if not key.endswith("num_batches_tracked")}
     assert not load_triplanenet(weights, GENERATOR).training
 
 
 def test_files_that_do_not_fit_are_refused_with_names():
-    weights = _network().state_dict()
+    weights = small_triplanenet().state_dict()
     without = {key: x for key, x in weights.items() if key != "psp_encoder.body.5.res_layer.2.weight"}
     with pytest.raises(ModelError, match=r"psp_encoder.body.5.res_layer.2.weight is missing"):
         load_triplanenet(without, GENERATOR)
