@@ -172,6 +172,10 @@ def modulated_conv(
     if len(x) == 1:
         weight = weight * style[0, :, None, None] * scale[0, :, None, None, None]
         return convolve(x, weight, bias=bias, fir=fir)
+    if x.dtype == torch.float16:
+        # Sums overflow at 65504; demodulation lets weight and style be made small before and the result large after.
+        largest, length = style.abs().amax(1, keepdim=True), math.sqrt(weight[0].numel())
+        style, weight, scale = style / largest, weight / length, scale * largest * length
     x = convolve(x * style[:, :, None, None].to(x.dtype), weight, fir=fir)
     scale = scale[:, :, None, None].to(x.dtype)
     return x * scale if bias is None else torch.addcmul(bias[:, None, None].to(x.dtype), x, scale)
@@ -202,7 +206,8 @@ def convolve(
     bias: Float[Tensor, "out_c"] | None = None,
     fir: Float[Tensor, "4 4"] | None = None,
 ) -> Float[Tensor, "b out_c oh ow"]:
-    """Convolve; when a filter is given, to twice the size and filtered with it."""
+    """Convolve in the type of `x`; when a filter is given, to twice the size and filtered with it."""
+    weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
     if fir is None:
         return functional.conv2d(x, weight, bias, padding=1)
     # The transposed convolution mirrors the kernel against the plain one; published weights are trained so.
@@ -269,7 +274,7 @@ class SynthesisLayer(nn.Module):
         if noise == "const":
             x = x + (self.noise_const * (self.noise_strength * total_gain)).to(x.dtype)
         elif noise == "random":
-            x = x + torch.randn_like(x[:, :1]) * (self.noise_strength * total_gain)
+            x = x + torch.randn_like(x[:, :1]) * (self.noise_strength * total_gain).to(x.dtype)
         x = functional.leaky_relu_(x, 0.2)
         return x if self.clamp is None else _limit(x, self.clamp * gain)
 

@@ -12,6 +12,7 @@ Source:
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -154,7 +155,8 @@ class PlaneGenerator(nn.Module):
         if pose is None:
             pose = label.new_zeros(len(label), self.config.pose_dim)
         condition = torch.cat([label, pose], dim=1) * self.config.conditioning_scale
-        return self.backbone.mapping(z, condition, truncation=truncation, cutoff=cutoff)
+        with full_precision(label):
+            return self.backbone.mapping(z, condition, truncation=truncation, cutoff=cutoff)
 
     def camera_shift(
         self, z: Float[Tensor, "b z_dim"], label: Float[Tensor, "b c_dim"], *, truncation: float = 1.0
@@ -183,7 +185,8 @@ class PlaneGenerator(nn.Module):
         self, planes: Float[Tensor, "b 3 cd r r"], points: Float[Tensor, "b n 3"]
     ) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n c"]]:
         """Density before activation and colour features of points, world units."""
-        return self.decoder(_sample(self.config, planes, points))
+        with full_precision(planes):
+            return self.decoder(_sample(self.config, planes.float(), points))
 
     def render(
         self,
@@ -214,8 +217,9 @@ class PlaneGenerator(nn.Module):
             raw, features = self.raw_field(planes, points)
             return without_margin(self.config, points, raw), features
 
-        rays = make_rays(self.config, cam2world, intrinsics, size_px or self.config.neural_resolution)
-        return render_rays(visible, rays, self.config.render, jitter=jitter, u=u)
+        with full_precision(planes):
+            rays = make_rays(self.config, cam2world, intrinsics, size_px or self.config.neural_resolution)
+            return render_rays(visible, rays, self.config.render, jitter=jitter, u=u)
 
     def view(
         self,
@@ -225,6 +229,7 @@ class PlaneGenerator(nn.Module):
         background: Background | None = None,
         noise: NoiseMode | None = None,
         superresolve: bool = True,
+        half: torch.dtype | None = None,
     ) -> Images:
         """The pictures of a rendering.
 
@@ -234,6 +239,7 @@ class PlaneGenerator(nn.Module):
             background: As `make_background` gives it, of these codes or of others.
             noise: Of the super-resolution; the configured one when omitted.
             superresolve: Whether the image is more than the raw one.
+            half: As `SuperResolution.forward` takes it.
         """
         depth, opacity = (_to_image(x) for x in (rendering.depth, rendering.opacity))
         features = _to_image(signed_features(rendering, self.config))
@@ -246,7 +252,8 @@ class PlaneGenerator(nn.Module):
         if self.config.superresolution is None or not superresolve:
             return Images(raw, raw, depth, opacity, behind)
         noise = noise or self.config.superresolution.noise
-        return Images(self.superresolution(raw, features, ws, noise=noise), raw, depth, opacity, behind)
+        image = self.superresolution(raw, features, ws, noise=noise, half=half)
+        return Images(image, raw, depth, opacity, behind)
 
     def forward(
         self,
@@ -257,6 +264,7 @@ class PlaneGenerator(nn.Module):
         size_px: int | None = None,
         noise: NoiseMode = "const",
         deform: Deform | None = None,
+        half: torch.dtype | None = None,
     ) -> Images:
         """Pictures of style codes through cameras.
 
@@ -267,10 +275,11 @@ class PlaneGenerator(nn.Module):
             size_px: Side of the rendering, before super-resolution; the trained one when omitted.
             noise: Of the planes and the background.
             deform: As `render` takes it.
+            half: As `SuperResolution.forward` takes it.
         """
         planes = self.make_planes(ws, noise=noise)
         rendering = self.render(planes, cam2world, intrinsics, size_px=size_px, deform=deform)
-        return self.view(ws, rendering, background=self.make_background(ws, noise=noise))
+        return self.view(ws, rendering, background=self.make_background(ws, noise=noise), half=half)
 
     def field(
         self, ws: Float[Tensor, "1 num_ws w_dim"], plane_offset: Float[Tensor, "1 3 cd r r"] | None = None
@@ -285,7 +294,8 @@ class PlaneGenerator(nn.Module):
         return PlaneField(self, planes if plane_offset is None else planes + plane_offset, ws)
 
     def _rgb(self, features: Float[Tensor, "b c r r"], w: Float[Tensor, "b w_dim"]) -> Float[Tensor, "b 3 r r"]:
-        return self.torgb(features, w) if self.config.has_torgb else features[:, :3]
+        with full_precision(features):
+            return self.torgb(features, w) if self.config.has_torgb else features[:, :3]
 
 
 class PlaneField:
@@ -336,6 +346,11 @@ class PlaneField:
             pixels = decoder(features)[1].transpose(1, 2)[..., None]
             rgb = self._generator.torgb(pixels, self._ws[:, -1])[0, ..., 0].T
         return ((rgb + 1) / 2).clamp(0, 1)
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[None]:
+    """Where 16 bits would not do: inside an autocast only the convolutions are computed with so few."""
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def make_rays(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a rendered feature image to the final picture."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -50,14 +51,25 @@ class SuperResolution(nn.Module):
         ws: Float[Tensor, "b num_ws w_dim"],
         *,
         noise: NoiseMode = "none",
+        half: torch.dtype | None = None,
     ) -> Float[Tensor, "b 3 side side"]:
         """The final picture, in about [-1, 1].
+
+        Args:
+            rgb: As rendered.
+            features: As rendered.
+            ws: Only the last row is used.
+            noise: Added to the features of each layer.
+            half: 16-bit type of the features; the picture is summed up in full precision all the same. The published
+                code computes so on CUDA, with float16.
 
         Raises:
             ValueError: The image is larger than a kind without shrinking takes.
         """
         rows = ws[:, -1:].expand(-1, 3, -1)
-        x, image = self.block0(fast_layout(self._resize(features)), fast_layout(self._resize(rgb)), rows, noise=noise)
+        # An autocast may have made the features short.
+        x, image = fast_layout(self._resize(features.float())), fast_layout(self._resize(rgb.float()))
+        x, image = self.block0(x if half is None else x.to(half), image, rows, noise=noise)
         return self.block1(x, image, rows, noise=noise)[1]
 
     def _resize(self, image: Float[Tensor, "b c r r"]) -> Float[Tensor, "b c input input"]:

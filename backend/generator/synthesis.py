@@ -89,6 +89,8 @@ class SynthesisBlock(nn.Module):
             x = self.conv0(x, ws[:, 0], noise=noise)
         x = self.conv1(x, ws[:, self.num_convs - 1], noise=noise)
         increment = self.torgb(x, ws[:, self.num_convs])
+        # Features may have 16 bits, the sum of images has 32.
+        increment = increment.to(torch.promote_types(increment.dtype, torch.float32))
         if image is None:
             return x, increment
         image = upsample2(image, self.resample_filter) if self.upsample else image
