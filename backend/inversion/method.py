@@ -120,11 +120,14 @@ class PosedPortrait:
         return PosedPortrait(image, mask, trust, self.cameras.mirrored(), landmarks)
 
     def resized(self, size_px: int) -> "PosedPortrait":
-        """At another resolution."""
+        """At another resolution; no colour of the background mixes into a pixel that shows some of the head."""
         if self.image.shape[-1] == size_px:
             return self
-        maps = (self.image, self.mask, self.trust)
-        image, mask, trust = (functional.interpolate(values, (size_px, size_px), mode="area") for values in maps)
+        mask, trust, shown, lit, image = (
+            functional.interpolate(values, (size_px, size_px), mode="area")
+            for values in (self.mask, self.trust, self.shown, self.image * self.shown, self.image)
+        )
+        image = torch.where(shown > 0, lit / shown.clamp(min=1e-6), image)
         return PosedPortrait(image, mask, trust, self.cameras, self.landmarks)
 
     def to(self, device: torch.device) -> "PosedPortrait":

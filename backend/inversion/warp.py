@@ -42,12 +42,12 @@ def warp_portrait(
     seen_at, distance = portrait.cameras.project(points.reshape(1, -1, 3))
     grid = (seen_at.reshape(len(cameras), size, size, 2) * 2 - 1).to(depth)
     inside = (grid.abs() <= 1).all(-1)[:, None]
-    image, shown, first = (
-        functional.grid_sample(
-            values.expand(len(cameras), -1, -1, -1), grid, padding_mode="border", align_corners=False
-        )
-        for values in (portrait.image, portrait.shown, depth)
+    lit, shown, first = (
+        _sample(values.expand(len(cameras), -1, -1, -1), grid)
+        for values in (portrait.image * portrait.shown, portrait.shown, depth)
     )
+    # Between head and background, the head's colour alone.
+    image = lit / shown.clamp(min=1e-6)
     gap = (first - distance.reshape(first.shape)).abs()
     return image, shown * (inside & (gap < tolerance))
 

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import torch
 
 from backend.face_mesh_points import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
@@ -27,10 +29,22 @@ def test_the_mirrored_right_eye_is_the_left_one_on_the_other_side():
 
 
 def test_shrinking_takes_means():
+    one = replace(portrait(), mask=torch.ones(1, 1, 16, 16), trust=torch.ones(1, 1, 16, 16))
+    torch.testing.assert_close(one.resized(8).image, torch.nn.functional.avg_pool2d(one.image, 2))
     small = portrait().resized(8)
-    torch.testing.assert_close(small.image, torch.nn.functional.avg_pool2d(portrait().image, 2))
     torch.testing.assert_close(small.mask, torch.nn.functional.avg_pool2d(portrait().mask, 2))
     assert small.landmarks is not None
+
+
+def test_shrinking_mixes_no_background_into_the_head():
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., 3:12, 5:9] = 1
+    one = replace(portrait(), mask=mask, trust=torch.ones(1, 1, 16, 16))
+    other = replace(one, image=torch.where(mask > 0, one.image, -one.image))
+    first, second = one.resized(8), other.resized(8)
+    torch.testing.assert_close(first.image * first.shown, second.image * second.shown)
+    inside = (first.shown > 0) & (first.shown < 1)
+    assert inside.any()
 
 
 def test_only_what_is_head_and_photo_is_shown():
