@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from backend.errors import ModelError
+from backend.skeleton import Skeleton
 
 BASE_VERTICES = 19158
 BODY_VERTICES = 13380
@@ -26,6 +27,11 @@ EYE_JOINTS = (13606, 13614)
 JOINTS = {"head": 14070, "neck": 14534, "shoulder_left": 14046, "shoulder_right": 14486}
 EYEBALLS = (slice(14598, 14670), slice(14670, 14742))
 ARMS_LOWERED_DEG = 38.0
+# All other bones but the neck's belong to the head.
+BODY_BONES = (
+    "breast", "clavicle", "finger", "foot", "lower", "metacarpal", "pelvis", "root", "shoulder", "spine", "toe",
+    "upper", "wrist",
+)  # fmt: skip
 
 
 def to_canonical(points_dm: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
@@ -210,6 +216,20 @@ class MakeHuman:
                 arms[vertex, 0 if bone.endswith(".L") else 1] += share * weight
         return arms / np.maximum(total, 1e-6)[:, None]
 
+    @cached_property
+    def joint_shares(self) -> Float[np.ndarray, "19158 2"]:
+        """Share of each base vertex that goes with the neck and with the head, 0 to 1; for ``pose_head``."""
+        weights = json.loads(read_asset_text(self.folder / "makehuman" / "rigs" / "default_weights.mhw"))["weights"]
+        total = np.zeros(BASE_VERTICES)
+        shares = np.zeros((BASE_VERTICES, 2))
+        for bone, entries in weights.items():
+            column = None if bone.startswith(BODY_BONES) else 0 if bone.startswith("neck") else 1
+            for vertex, weight in entries:
+                total[vertex] += weight
+                if column is not None:
+                    shares[vertex, column] += weight
+        return shares / np.maximum(total, 1e-6)[:, None]
+
     def target(self, name: str) -> Float[np.ndarray, "19158 3"]:
         """A morph target by its path below ``targets``, without suffix."""
         return load_target(self.targets_folder / f"{name}.target.gz")
@@ -254,3 +274,21 @@ def lower_arms(
         pivot = joint(base_dm, JOINTS[name])
         moved += weights[:, side : side + 1] * ((base_dm - pivot) @ turn.T + pivot - base_dm)
     return moved
+
+
+def head_skeleton(base_dm: Float[np.ndarray, "19158 3"]) -> Skeleton:
+    """Where neck and head of a base mesh turn, decimetres."""
+    return Skeleton(np.stack([joint(base_dm, JOINTS["neck"]), joint(base_dm, JOINTS["head"])]))
+
+
+def pose_head(
+    makehuman: MakeHuman, base_dm: Float[np.ndarray, "19158 3"], pose: Float[np.ndarray, "6"]
+) -> Float[np.ndarray, "19158 3"]:
+    """The base mesh with neck and head turned; see ``backend.skeleton``.
+
+    Args:
+        makehuman: The assets.
+        base_dm: With its expression, arms lowered.
+        pose: Radians.
+    """
+    return head_skeleton(base_dm).place(base_dm, makehuman.joint_shares, pose)

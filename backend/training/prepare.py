@@ -20,7 +20,9 @@ from backend.training.template import (
     TemplateAnchors,
     anchor,
     canonical_base,
+    canonical_skeleton,
     expression_basis,
+    joint_shares,
     shape_basis,
     template_mesh,
     without_landmarks,
@@ -90,6 +92,7 @@ def _make(heads: HeadShapes, samples: int, components: int, seed: int, log: Call
         mesh,
         shape_basis(readings, mesh[2], components),
         expression_basis(heads.makehuman, heads.expressions, anchors, base_dm=closed, mirror=mesh[2]),
+        (canonical_skeleton(closed), joint_shares(heads.makehuman, anchors, mesh[2])),
     )
     log("shape and expression bases")
     canonical = build_canonical_set(heads.makehuman, solid, parted, rng)

@@ -10,10 +10,11 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
 
+from backend.skeleton import Skeleton
 from backend.template import Template, closest_barycentric
 from backend.training.expressions import mirrored
 from backend.training.heads import HeadShapes
-from backend.training.makehuman import BASE_VERTICES, EYEBALLS, MakeHuman, fit_proxy, to_canonical
+from backend.training.makehuman import BASE_VERTICES, EYEBALLS, MakeHuman, fit_proxy, head_skeleton, to_canonical
 from backend.training.solid import LIPS_PARTED, SIDE, BodySolid, distance_lattice
 
 MESH_SPACING_M = 0.0013
@@ -230,16 +231,36 @@ def opposite(name: str) -> str:
     return name.removesuffix("Right") + "Left" if name.endswith("Right") else name
 
 
+def joint_shares(
+    makehuman: MakeHuman, anchors: TemplateAnchors, mirror: Int[np.ndarray, "n"]
+) -> Float[np.ndarray, "n 2"]:
+    """Share of each template vertex that goes with the neck and with the head; the same on both sides."""
+    eyes = np.tile([0.0, 1.0], (len(makehuman.eyes.anchors), 1))
+    shares = np.concatenate([makehuman.joint_shares, eyes])
+    read = (shares[anchors.triangles] * anchors.weights[..., None]).sum(1)
+    return (read + read[mirror]) / 2
+
+
+def canonical_skeleton(base_dm: Float[np.ndarray, "19158 3"]) -> Skeleton:
+    """Where neck and head of a base mesh turn, metres."""
+    return Skeleton(to_canonical(head_skeleton(base_dm).joints))
+
+
 def without_landmarks(
     mesh: tuple[np.ndarray, np.ndarray, np.ndarray],
     bases: tuple[np.ndarray, np.ndarray],
     expressions: tuple[tuple[str, ...], np.ndarray],
+    neck: tuple[Skeleton, np.ndarray],
 ) -> Template:
-    """A template from its mesh (vertices, faces, mirror), shape statistics and expressions; landmarks come later."""
+    """A template from its mesh (vertices, faces, mirror), shape statistics, expressions and neck (joints and shares).
+
+    Landmarks come later.
+    """
     vertices, faces, mirror = mesh
     mean, shape = bases
     names, expression = expressions
+    skeleton, shares = neck
     return Template(
         vertices, faces, mirror, mean - vertices, shape, expression, names,
-        np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0),
+        np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0), skeleton, shares,
     )  # fmt: skip

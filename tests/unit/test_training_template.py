@@ -9,12 +9,14 @@ from backend.template import closest_barycentric
 from backend.training import template as module
 from backend.training.expressions import ARKIT_NAMES, arkit_expressions
 from backend.training.heads import HeadShapes
-from backend.training.makehuman import BASE_VERTICES
+from backend.training.makehuman import BASE_VERTICES, pose_head
 from backend.training.solid import LIPS_PARTED
 from backend.training.template import (
     anchor,
     canonical_base,
+    canonical_skeleton,
     expression_basis,
+    joint_shares,
     opposite,
     shape_basis,
     split_edges,
@@ -211,8 +213,40 @@ def test_the_canonical_head_is_symmetric_with_parted_lips():
 @needs_assets
 def test_a_template_without_landmarks_starts_at_its_mesh(mesh, anchors, expressions):
     mean, shape = shape_basis(anchors.read(makehuman(), closed_base())[None], mesh[2], 1)
-    template = without_landmarks(mesh, (mean, shape), expressions)
+    neck = canonical_skeleton(closed_base()), joint_shares(makehuman(), anchors, mesh[2])
+    template = without_landmarks(mesh, (mean, shape), expressions, neck)
     np.testing.assert_allclose(template.vertices + template.neutral, mean, atol=1e-12)
     assert len(template.landmark_faces) == 0
     lips = np.abs(template.neutral).max()
     assert 0.001 < lips < 0.02  # Closing the parted lips, and what the sockets lack.
+
+
+@needs_assets
+def test_the_face_goes_with_the_head_and_the_shoulders_stay(mesh, anchors):
+    vertices, _, mirror = mesh
+    shares = joint_shares(makehuman(), anchors, mirror)
+    np.testing.assert_array_equal(shares[mirror], shares)
+    assert shares.min() >= 0 and shares.sum(1).max() <= 1 + 1e-9
+    face = (vertices[:, 1] > -0.02) & (vertices[:, 2] > 0.05)
+    shoulder = (vertices[:, 1] < -0.17) & (np.abs(vertices[:, 0]) > 0.1)
+    np.testing.assert_allclose(shares[face], np.tile([0, 1], (face.sum(), 1)), atol=0.02)
+    assert shoulder.any() and np.median(shares[shoulder].sum(1)) < 0.15
+
+
+@needs_assets
+def test_the_joints_lie_in_the_neck_and_at_the_skulls_base():
+    neck, head = canonical_skeleton(closed_base()).joints
+    assert neck[0] == pytest.approx(0, abs=1e-6) and head[0] == pytest.approx(0, abs=1e-6)
+    assert -0.2 < neck[1] < -0.08 < head[1] < 0.02
+
+
+@needs_assets
+def test_the_posed_template_is_the_posed_base_mesh(mesh, anchors):
+    """Skinning the template gives what reading the skinned MakeHuman mesh gives, where triangles do not bend."""
+    pose = np.radians([5.0, 10.0, 3.0, 5.0, 10.0, -4.0])
+    truth = anchors.read(makehuman(), pose_head(makehuman(), closed_base(), pose))
+    shares = joint_shares(makehuman(), anchors, mesh[2])
+    placed = canonical_skeleton(closed_base()).place(anchors.read(makehuman(), closed_base()), shares, pose)
+    on_skin = (anchors.triangles < BASE_VERTICES).all(1)
+    gap = np.linalg.norm(placed - truth, axis=1)[on_skin]
+    assert np.median(gap) < 1e-5 and np.percentile(gap, 99) < 0.002
