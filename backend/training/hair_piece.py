@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from scipy.sparse.csgraph import connected_components
 from skimage.measure import marching_cubes
 
+from backend.mesh import vertex_normals
 from backend.raycast import Caster
 from backend.training.appearance import Appearance
 from backend.training.body_piece import dual_edges
@@ -22,10 +23,11 @@ from backend.training.solid import SIDE
 from backend.training.subject import HAIR as HAIR_KIND
 from backend.training.subject import Hits, Surface
 
-BURIED_M = -0.004  # Hair deeper under the skin is left out.
+BURIED_M = 0.0022  # Hair that is nowhere further from the skin than this is left out; the scalp is tinted anyway.
 SMALLEST_SHARE = 0.02  # Loose pieces smaller than this share of all triangles are left out.
-# Strands end up to so far before the hair's ends, seen so deep below its surface, and rise from the skin so far.
-RAGGED_M, DEEP_M, ROOTS_M = 0.009, 0.004, 0.0025
+# Strands end up to so far before the hair's ends, seen so deep below its surface.
+RAGGED_M, DEEP_M = 0.009, 0.004
+ROOTS_M = (0.0016, 0.0022)  # Hair nearer to the skin than the first is none, the second is how much strands differ.
 RIM_THICKNESS_M, STEP_M = 0.010, 0.0005  # The outline is loose where hair is thinner than this.
 RIM = 0.24  # Cosine between normal and view below which the hair's outline is loose.
 LOCK_TILT, LEAN_RAD = 0.30, 0.10
@@ -90,15 +92,14 @@ class HairPiece:
         self.vertices, self.canonical, self.faces = vertices, shell.vertices, shell.faces
         self.part = np.full(len(shell.faces), HAIR)
         self._first, self._second = dual_edges(shell.vertices, shell.faces)
-        a, b, c = (shell.vertices[shell.faces[:, corner]] for corner in range(3))
-        normal = np.cross(a - c, b - c)
-        self._normal = normal / np.linalg.norm(normal, axis=1, keepdims=True).clip(1e-12)
+        self._normals = vertex_normals(shell.vertices, shell.faces)
 
     def surface(self, hits: Hits) -> Surface:
         """Strands at hits, lit along their flow, with gaps between them where the hair is thin."""
         corners = self.faces[hits.triangle]
         points = np.einsum("nk,nkc->nc", hits.barycentric, self.canonical[corners])
-        flow = hair_flow(points, self._normal[hits.triangle], self._style)
+        normals = np.einsum("nk,nkc->nc", hits.barycentric, self._normals[corners])
+        flow = hair_flow(points, normals, self._style)
         fine = fine_strands(points, self._style)
         color = np.clip(hair_color(self._appearance, points, self._style) * (1 + 0.12 * fine[:, None]), 0, 1)
         strand = self._to_world(flow, hits.triangle)
@@ -134,7 +135,8 @@ class HairPiece:
         to_end = RAGGED_M - sample_lattice(self._shell.distance, ahead)
         ends = smooth_step(to_end - RAGGED_M * length, -0.002, 0.001)
         above_skin = sample_lattice(self._shell.body, points)
-        roots = smooth_step(above_skin - ROOTS_M * np.clip(0.5 + 0.75 * fine, 0, 1), -0.001, 0.0015)
+        thinnest, spread = ROOTS_M
+        roots = smooth_step(above_skin - spread * np.clip(0.5 + 0.75 * fine, 0, 1), thinnest, thinnest + 0.002)
         return (ends * roots * self._rim(hits, fine)).astype(np.float32)
 
     def _rim(self, hits: Hits, fine: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:

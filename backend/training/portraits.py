@@ -16,6 +16,7 @@ from backend.training.body_piece import BodyCanvas, BodyPiece
 from backend.training.canonical import HAIR_STYLES, TOPS, CanonicalSet
 from backend.training.cloth_piece import ClothPiece, Garment, load_garment
 from backend.training.dataset import BALD, Dressing, hair_distance
+from backend.training.glasses import Glasses, wear
 from backend.training.hair_piece import HairPiece, HairShell, hair_shell
 from backend.training.makehuman import BASE_VERTICES, METRES_PER_DM, ORIGIN_DM, MakeHuman, fit_proxy, to_canonical
 from backend.training.pieces import Piece, assemble
@@ -61,20 +62,29 @@ class PortraitStudio:
         self.makehuman, self.solid, self.canonical, self.template = makehuman, solid, canonical, template
         self._garments: dict[str, Garment] = {}
 
-    def scene(self, base_dm: Float[np.ndarray, "19158 3"], appearance: Appearance, dressing: Dressing) -> PortraitScene:
+    def scene(
+        self,
+        base_dm: Float[np.ndarray, "19158 3"],
+        appearance: Appearance,
+        dressing: Dressing,
+        glasses: Glasses | None = None,
+    ) -> PortraitScene:
         """A person: MakeHuman's skin, eyes and top with their shape, and hair carried along by the template."""
         garment = self._garment(TOPS[dressing.top])
         canvas = self._canvas
         hidden = garment.hides[np.minimum(canvas.used, BASE_VERTICES - 1)][canvas.faces].all(1)
         hidden[canvas.skin_count :] = False
+        body = canvas.vertices(base_dm)
         pieces: list[Piece] = [
-            BodyPiece(canvas, canvas.paint(appearance), canvas.vertices(base_dm), hidden),
+            BodyPiece(canvas, canvas.paint(appearance), body, hidden),
             ClothPiece(garment, base_dm, appearance),
         ]
         shell = self._hair(dressing)
         if shell is not None:
             carried = shell.vertices + self._carry(base_dm, shell.vertices)
             pieces.append(HairPiece(shell, carried, appearance, HAIR_STYLES[dressing.style]))
+        if glasses is not None:
+            pieces += wear(glasses, canvas, body)
         return PortraitScene(
             assemble(pieces),
             np.concatenate([piece.canonical for piece in pieces]),

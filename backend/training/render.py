@@ -21,10 +21,10 @@ from backend.training.light import (
 )
 from backend.training.subject import CLEAR, LIFT, SOLID, Hits, Rays, Rendering, Subject, Surface, smooth_normals
 
-SHADOW_RAYS = 4  # For each pixel.
+SHADOW_RAYS, MANY_SHADOW_RAYS, LARGE_PX = 4, 12, 256  # For each pixel, of small and of large pictures.
 DULL = 0.06  # Shine below which no lamp is reflected.
 OPAQUE, SEEN = 0.98, 0.5
-BELOW_HAIR = 0.03  # In radii of the mesh.
+BELOW_HAIR = 0.08  # In radii of the mesh.
 
 
 def render_portrait(subject: Subject, camera: Camera, light: Light, *, size_px: int, supersample: int = 2) -> Rendering:
@@ -42,7 +42,8 @@ def render_portrait(subject: Subject, camera: Camera, light: Light, *, size_px: 
     within = np.flatnonzero(busy.repeat(supersample, axis=0).repeat(supersample, axis=1))
     origin, directions = rays(camera, size_px * supersample)
     cast = _Cast(subject, origin, 1 / (camera.intrinsics[0, 0] * size_px * supersample))
-    lighting = _Lighting(subject, light, max(1, SHADOW_RAYS // supersample**2))
+    shadow_rays = SHADOW_RAYS if size_px < LARGE_PX else MANY_SHADOW_RAYS
+    lighting = _Lighting(subject, light, max(1, shadow_rays // supersample**2))
     samples = np.zeros(((size_px * supersample) ** 2, 5), np.float32)
     samples[within] = _colors_along(cast, directions.reshape(-1, 3)[within], lighting)
     blocks = _block_means(samples.reshape(size_px * supersample, -1, 5), supersample)
