@@ -21,6 +21,7 @@ MAX_HEADER_BYTES = 8_000_000  # The largest of ours, with its licence's text, ha
 ELEMENT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 STARTER = "starter"
 GENERATOR_FAMILIES = ("eg3d", "panohead", "portrait3d", "triplanenet", STARTER)
+HELPER_FAMILIES = ("arcface",)  # Networks that help inversion and make no heads.
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Installed:
-    """A generator that is there and whole.
+    """A generator or a helper that is there and whole.
 
     Args:
         name: What the user calls it.
@@ -69,7 +70,7 @@ class Installed:
 
     @property
     def family(self) -> str:
-        """One of ``GENERATOR_FAMILIES``."""
+        """One of ``GENERATOR_FAMILIES`` or ``HELPER_FAMILIES``."""
         return self.metadata.get("family", STARTER)
 
     @property
@@ -90,19 +91,29 @@ def installed_models() -> list[Model]:
 
 def installed_generators() -> list[Installed]:
     """The generators whose weights are there and whole; the starter first, then by name."""
-    found = []
-    for name, path in [(STARTER, starter_path()), *_files()]:
-        try:
-            metadata = read_metadata(path)
-        except ModelError:
-            continue
-        if path == starter_path() or metadata.get("family") in GENERATOR_FAMILIES:
-            found.append(_installed(name, path, metadata))
-    return found
+    return [one for one in _whole() if one.family in GENERATOR_FAMILIES]
+
+
+def installed_helpers() -> list[Installed]:
+    """The helpers whose weights are there and whole, by name."""
+    return [one for one in _whole() if one.family in HELPER_FAMILIES]
 
 
 def find_generator(name: str) -> Installed:
     """An installed generator by name.
+
+    Raises:
+        SettingsError: There is none of this name.
+        ModelError: Its file is damaged.
+    """
+    found = find_model(name)
+    if found.family not in GENERATOR_FAMILIES:
+        raise SettingsError(f"“{name}” is no generator of heads.", code="unknown_model")
+    return found
+
+
+def find_model(name: str) -> Installed:
+    """An installed generator or helper by name.
 
     Raises:
         SettingsError: There is none of this name.
@@ -113,7 +124,7 @@ def find_generator(name: str) -> Installed:
         names = ", ".join(one.name for one in installed_generators())
         raise SettingsError(f"There is no model “{name}”; there is: {names}.", code="unknown_model")
     metadata = read_metadata(path)
-    if name != STARTER and metadata.get("family") not in GENERATOR_FAMILIES:
+    if name != STARTER and metadata.get("family") not in GENERATOR_FAMILIES + HELPER_FAMILIES:
         raise SettingsError(f"“{name}” is no generator of heads.", code="unknown_model")
     return _installed(name, path, metadata)
 
@@ -195,6 +206,19 @@ def _check_places(places: list[TensorPlace], first: int, file_bytes: int) -> Non
     stops = [first, *(place.stop for place in places)]
     if any(place.start != stop for place, stop in zip(places, stops[:-1], strict=True)) or stops[-1] != file_bytes:
         _damaged("tensors overlap, have gaps between them or end elsewhere than the file")
+
+
+def _whole() -> list[Installed]:
+    """Models whose weights are there and whole; the starter first, then by name."""
+    found = []
+    for name, path in [(STARTER, starter_path()), *_files()]:
+        try:
+            metadata = read_metadata(path)
+        except ModelError:
+            continue
+        if path == starter_path() or "family" in metadata:
+            found.append(_installed(name, path, metadata))
+    return found
 
 
 def _installed(name: str, path: Path, metadata: dict[str, str]) -> Installed:

@@ -45,7 +45,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 def _add_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "file", help="a .pkl, .pt, .pth or .safetensors file of EG3D, PanoHead, 3DPortraitGAN or TriPlaneNet"
+        "file",
+        help="a .pkl, .pt, .pth or .safetensors file of EG3D, PanoHead, 3DPortraitGAN, TriPlaneNet or ArcFace",
     )
     parser.add_argument("--name", help="what to call it (default: the file's name)")
     parser.add_argument(
@@ -74,7 +75,10 @@ def _add(options: argparse.Namespace) -> None:
     )
     for remark in added.remarks:
         _say(remark)
-    _say(f"Added “{added.name}” ({added.family}): protome invert PHOTO --model {_quoted(added.name)} -o head.glb")
+    if added.family in catalogue.HELPER_FAMILIES:
+        _say(f"Added “{added.name}” ({added.family}): it helps to invert photos with EG3D's models.")
+    else:
+        _say(f"Added “{added.name}” ({added.family}): protome invert PHOTO --model {_quoted(added.name)} -o head.glb")
 
 
 def _accept(licence: "Licence", *, is_accepted: bool) -> bool:
@@ -90,7 +94,7 @@ def _accept(licence: "Licence", *, is_accepted: bool) -> bool:
 
 def _list(_: argparse.Namespace) -> None:
     rows = [("NAME", "FAMILY", "COMMERCIAL USE", "SIZE", "LICENCE")]
-    for one in catalogue.installed_generators():
+    for one in catalogue.installed_generators() + catalogue.installed_helpers():
         size = f"{one.path.stat().st_size / 1e6:.0f} MB"
         rows.append((one.name, one.family, one.commercial_use, size, one.licence))
     for name, path in catalogue.damaged_models():
@@ -101,7 +105,7 @@ def _list(_: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    one = catalogue.find_generator(options.name)
+    one = catalogue.find_model(options.name)
     _say(f"name: {one.name}\nfamily: {one.family}\nfile: {one.path}")
     _say(f"tensors: {len(catalogue.read_header(one.path).tensors)}")
     _say(f"licence: {one.licence}\ncommercial use: {one.commercial_use}")
@@ -115,16 +119,16 @@ def _show(options: argparse.Namespace) -> None:
 def _verify(options: argparse.Namespace) -> None:
     from backend.checkpoint.upkeep import verify_model
 
-    names = options.names or [one.name for one in catalogue.installed_generators()]
-    for name in names:
-        count = verify_model(catalogue.find_generator(name))
+    there = catalogue.installed_generators() + catalogue.installed_helpers()
+    for name in options.names or [one.name for one in there]:
+        count = verify_model(catalogue.find_model(name))
         _say(f"{name}: whole and unchanged, {count} tensors")
 
 
 def _remove(options: argparse.Namespace) -> None:
     from backend.checkpoint.upkeep import remove_model
 
-    path = dict(catalogue.damaged_models()).get(options.name) or catalogue.find_generator(options.name).path
+    path = dict(catalogue.damaged_models()).get(options.name) or catalogue.find_model(options.name).path
     if not options.yes:
         if not sys.stdin.isatty():
             raise SettingsError(f"Run the command again with --yes to delete {path}.", code="not_confirmed")

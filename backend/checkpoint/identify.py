@@ -10,7 +10,7 @@ from typing import Any
 from backend.checkpoint.contents import Contents
 from backend.checkpoint.options import family_of_shapes, options_of_shapes
 from backend.checkpoint.plain import LazyTensor
-from backend.encoder import triplanenet
+from backend.encoder import arcface, triplanenet
 from backend.errors import ModelError
 from backend.generator import official
 from backend.generator.config import Family, GeneratorConfig
@@ -31,14 +31,14 @@ class Identified:
     """A checkpoint that fits one of our networks, whole.
 
     Args:
-        family: One of `catalogue.GENERATOR_FAMILIES`.
-        config: Of its generator.
+        family: One of `catalogue.GENERATOR_FAMILIES` or `catalogue.HELPER_FAMILIES`.
+        config: Of its generator; None for a helper, whose sizes are those of its tensors.
         tensors: By the names that our network loads; values still in the file.
         remarks: Sentences on what the file does not say.
     """
 
     family: str
-    config: GeneratorConfig
+    config: GeneratorConfig | None
     tensors: dict[str, LazyTensor]
     remarks: list[str]
 
@@ -57,6 +57,9 @@ def identify(contents: Contents, generator: Contents | None = None) -> Identifie
         return _identify_encoder(contents, generator)
     if generator is not None:
         raise ModelError("Only a TriPlaneNet file has a generator in another file.", code="checkpoint_network")
+    if contents.tensors.keys() >= {arcface.LAST, "body.0.res_layer.0.weight"}:
+        check_shapes(contents.shapes, expected_shapes("arcface", None, contents.shapes))
+        return Identified("arcface", None, dict(contents.tensors), [])
     config, remarks = _config(contents)
     tensors = _without_ignored(contents.tensors)
     check_shapes(shapes_in(tensors), official.expected_shapes(config))
@@ -141,14 +144,16 @@ def _check_sizes(options: Mapping[str, Any]) -> None:
                 )
 
 
-def expected_shapes(family: str, config: GeneratorConfig, found: Shapes) -> dict[str, tuple[int, ...]]:
+def expected_shapes(family: str, config: GeneratorConfig | None, found: Shapes) -> dict[str, tuple[int, ...]]:
     """Names and shapes of all tensors that a model of a family has.
 
     Args:
-        family: One of `catalogue.GENERATOR_FAMILIES`, but not the starter.
-        config: Of its generator.
-        found: What its file has; tells the sizes of encoders.
+        family: One of `catalogue.GENERATOR_FAMILIES`, but not the starter, or of `catalogue.HELPER_FAMILIES`.
+        config: Of its generator; None for a helper.
+        found: What its file has; tells the sizes of encoders and helpers.
     """
+    if config is None:
+        return arcface.expected_shapes(arcface.read_config(found))
     shapes = official.expected_shapes(config)
     if family != "triplanenet":
         return shapes

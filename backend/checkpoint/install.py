@@ -125,9 +125,9 @@ def _finite(name: str, tensor: LazyTensor) -> Tensor:
 
 
 def _metadata(found: Identified, licence: Licence) -> dict[str, str]:
-    return {
+    config = {} if found.config is None else {"config": json.dumps(found.config.to_dict())}
+    return config | {
         "family": found.family,
-        "config": json.dumps(found.config.to_dict()),
         "licence": licence.name,
         "licence_text": licence.text,
         "licence_accepted": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -62,7 +62,20 @@ _TRIPLANENET = Licence(
     "NVIDIA's EG3D generator, under the NVIDIA Source Code License for EG3D: non-commercial use only.\n\n"
     f"{_OWN_DUTY}",
 )
-PUBLISHED = {"eg3d": _EG3D, "panohead": _PANOHEAD, "portrait3d": _PORTRAIT3D, "triplanenet": _TRIPLANENET}
+_ARCFACE = Licence(
+    "unknown",
+    "unknown",
+    "Weights of ArcFace's face recognition network come from many places and were trained on collections of photos "
+    "that are mostly for research only; their terms are those of the place that this file is from.\n\n"
+    f"{_OWN_DUTY}",
+)
+PUBLISHED = {
+    "eg3d": _EG3D,
+    "panohead": _PANOHEAD,
+    "portrait3d": _PORTRAIT3D,
+    "triplanenet": _TRIPLANENET,
+    "arcface": _ARCFACE,
+}
 
 
 def licence_of(family: str, notes: Mapping[str, str], *, is_official: bool) -> Licence:

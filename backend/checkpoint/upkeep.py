@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from backend.catalogue import STARTER, Installed
+from backend.catalogue import HELPER_FAMILIES, STARTER, Installed
 from backend.checkpoint.identify import check_shapes, expected_shapes
 from backend.errors import ModelError, SettingsError
 from backend.folders import starter_path
@@ -29,7 +29,8 @@ def verify_model(installed: Installed) -> int:
         raise ModelError(f"{installed.path} has no hash of its content. Add the model again.", code="model_damaged")
     if installed.name != STARTER:
         try:
-            config = GeneratorConfig.from_dict(json.loads(metadata["config"]))
+            is_helper = installed.family in HELPER_FAMILIES
+            config = None if is_helper else GeneratorConfig.from_dict(json.loads(metadata["config"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 f"{installed.path} is of another version of Protome. Add the model again.", code="model_damaged"

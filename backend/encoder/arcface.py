@@ -17,6 +17,7 @@ from backend.encoder.body import STAGE_ENDS, UNITS, Body, read_body_config
 from backend.encoder.config import ArcFaceConfig
 from backend.encoder.layout import Shapes, load_frozen, shape_at, shapes_in, shapes_of
 
+LAST = "output_layer.3.weight"  # Which no other published network has.
 CROP_PX = 256  # Side of the aligned portrait ...
 CROP_ROWS = slice(35, 223)  # ... and the face in it.
 CROP_COLUMNS = slice(32, 220)
@@ -69,7 +70,7 @@ def read_config(shapes: Shapes) -> ArcFaceConfig:
         ModelError: A tensor that tells a size is missing or has another rank.
     """
     body = read_body_config(shapes)
-    features, inputs = shape_at(shapes, "output_layer.3.weight", 2)
+    features, inputs = shape_at(shapes, LAST, 2)
     return ArcFaceConfig(body, features, round((inputs / body.widths[-1]) ** 0.5) * 2 ** len(UNITS))
 
 

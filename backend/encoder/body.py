@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from backend.encoder.config import BodyConfig
 from backend.encoder.layout import Shapes, shape_at
+from backend.errors import ModelError
 
 UNITS = (3, 4, 14, 3)  # Per stage.
 STAGE_ENDS = (2, 6, 20, 23)  # Index of each stage's last unit.
@@ -106,8 +107,10 @@ def read_body_config(shapes: Shapes) -> BodyConfig:
     """Sizes of a trunk, its names without prefix.
 
     Raises:
-        ModelError: A tensor that tells a size is missing or has another rank.
+        ModelError: A tensor that tells a size is missing, has another rank, or is too small.
     """
     stem, in_channels = shape_at(shapes, "input_layer.0.weight", 4)[:2]
     widths = [shape_at(shapes, f"body.{last}.res_layer.3.weight", 4)[0] for last in STAGE_ENDS]
+    if min(stem, in_channels, *(width // SQUEEZE for width in widths)) < 1:
+        raise ModelError(f"This is no published encoder: it has stages of {widths} channels. Choose another file.")
     return BodyConfig(in_channels, stem, (widths[0], widths[1], widths[2], widths[3]))
