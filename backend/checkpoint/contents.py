@@ -76,19 +76,24 @@ def open_contents(path: Path) -> Iterator[Contents]:
     Raises:
         ModelError: The file is missing, damaged, no checkpoint, refused, or changes meanwhile.
     """
+    with _opened(path) as file:
+        before = _stamp(path)
+        yield _read(file, path.stat().st_size)
+        if _stamp(path) != before:
+            raise ModelError(
+                f"{path.name} changed while it was read. Wait until its download is done.", code="checkpoint_changed"
+            )
+
+
+def _opened(path: Path) -> BufferedIOBase:
     try:
-        with path.open("rb") as file:
-            before = _stamp(path)
-            yield _read(file, path.stat().st_size)
-            if _stamp(path) != before:
-                raise ModelError(
-                    f"{path.name} changed while it was read. Wait until its download is done.",
-                    code="checkpoint_changed",
-                )
+        return path.open("rb")
     except FileNotFoundError as error:
         raise ModelError(f"There is no file {path}.", code="model_missing") from error
     except IsADirectoryError as error:
         raise ModelError(f"{path} is a folder. Name the weight file in it.", code="checkpoint_kind") from error
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.", code="model_missing") from error
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

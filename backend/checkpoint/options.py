@@ -136,8 +136,6 @@ def _guess(shapes: Shapes) -> str:
         return "it looks like StyleGAN2, which makes flat pictures only"
     if any(name.startswith("synthesis.L0") for name in names):
         return "it looks like StyleGAN3, which makes flat pictures only"
-    if "input_layer.0.weight" in shapes and "output_layer.3.weight" in shapes:
-        return "it looks like a face recognition network"
     if any(name.startswith(("network.", "template.")) for name in names):
         return "it looks like a model of Protome's own kind, which is not added but comes with the program"
     shown = ", ".join(ascii(name[:60])[1:-1] for name in sorted(names)[:3])

@@ -88,7 +88,7 @@ class _ShortReads:
 
 def _entries(file: BufferedIOBase, file_bytes: int) -> dict[str, ByteSource]:
     try:
-        with zipfile.ZipFile(_ShortReads(file)) as archive:  # type: ignore[arg-type]
+        with zipfile.ZipFile(_ShortReads(file)) as archive:
             infos = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError, struct.error) as error:
         raise ModelError(

@@ -1,0 +1,540 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a checkpoint to an installed model and back, and every way in which nothing is installed."""
+
+import hashlib
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from backend import models
+from backend.catalogue import find_generator, installed_generators, read_header
+from backend.checkpoint import install
+from backend.checkpoint.contents import open_contents
+from backend.checkpoint.export import export_eg3d
+from backend.checkpoint.identify import identify
+from backend.checkpoint.install import add_model
+from backend.checkpoint.licences import PUBLISHED
+from backend.checkpoint.loading import load_generator
+from backend.checkpoint.options import family_of_shapes, options_of_shapes
+from backend.checkpoint.upkeep import remove_model, verify_model
+from backend.encoder.config import BodyConfig, PlaneEncoderConfig, StyleEncoderConfig, TriPlaneNetConfig
+from backend.encoder.triplanenet import expected_shapes as encoder_shapes
+from backend.errors import ModelError, OutputError, ProtomeError, SettingsError
+from backend.folders import models_folder
+from backend.generator import official
+from backend.generator.config import RenderConfig
+from tests.checkpoints import FACES, INIT, SMALL, network_pickle, network_state
+from tests.unit.parity import FOLDER
+
+GRID = replace(
+    SMALL,
+    family="panohead",
+    plane_depth=3,
+    plane_axes="corrected",
+    feature_activation="none",
+    empty_margin=0.1,
+    background_resolution=8,
+    has_torgb=True,
+    has_camera_shift=True,
+)
+GRID_OPTIONS = {
+    **FACES,
+    "decoder_activation": "none",
+    "use_torgb_raw": True,
+    "use_background": True,
+    "triplane_depth": 3,
+    "triplane_size": 8,
+    "trans_reg": 10.0,
+}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROTOME_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A published generator with its options, in the kind of file that is read fastest."""
+    return network_file(tmp_path)
+
+
+def network_file(tmp_path, init: dict = INIT, rendering: dict = FACES) -> Path:
+    options = {**init, "rendering_kwargs": rendering}
+    return saved(tmp_path, {"G_ema": network_state(), "init_kwargs": options}, "network.pth")
+
+
+def accept(_) -> bool:
+    return True
+
+
+def folder_names() -> list[str]:
+    return sorted(path.name for path in models_folder().glob("*")) if models_folder().is_dir() else []
+
+
+def refused(call, kind: type[ProtomeError] = ModelError) -> ProtomeError:
+    """A refusal in one sentence or two, with the models folder as it was."""
+    before = folder_names()
+    with pytest.raises(kind) as caught:
+        call()
+    assert folder_names() == before
+    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+    return caught.value
+
+
+def saved(tmp_path, state: dict, name: str = "state.pt") -> Path:
+    torch.save(state, tmp_path / name)
+    return tmp_path / name
+
+
+# --- conversion -------------------------------------------------------------------------------------------------------
+
+
+def test_an_official_pickle_becomes_a_model_with_its_own_options(tmp_path):
+    file = tmp_path / "network.pkl"
+    file.write_bytes(network_pickle())
+    shown = []
+    added = add_model(file, accept=lambda licence: not shown.append(licence))
+    assert (added.name, added.family, added.remarks) == ("network", "eg3d", [])
+    assert shown == [PUBLISHED["eg3d"]]
+    loaded = load_generator(find_generator("network"))
+    config = loaded.generator.config
+    assert (config.side, config.camera.radius, config.camera.pivot, config.neural_resolution) == (
+        1.1,
+        2.6,
+        (0, 0, 0.1),
+        64,
+    )
+    assert (config.render.near, config.render.coarse_samples, config.render.fine_samples) == (2.2, 12, 8)
+    state, expected = loaded.generator.state_dict(), network_state()
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
+    assert not loaded.generator.training
+    assert not any(parameter.requires_grad for parameter in loaded.generator.parameters())
+
+
+def test_the_header_says_where_a_model_comes_from_and_under_what_terms(file):
+    add_model(file, accept=accept, name="Büste 2")
+    one = find_generator("Büste 2")
+    assert one.metadata["source_file"] == "network.pth"
+    assert one.metadata["source_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert one.licence == PUBLISHED["eg3d"].name and one.commercial_use == "no"
+    assert one.metadata["licence_text"] == PUBLISHED["eg3d"].text
+    assert one.metadata["licence_accepted"][:2] == "20"
+    assert one.metadata["id"].startswith("eg3d-") and len(one.metadata["id"]) == len("eg3d-") + 16
+    assert [model.name for model in installed_generators()][-1] == "Büste 2"
+    elements = {place.element for place in read_header(one.path).tensors.values()}
+    assert elements == {"F32"}
+
+
+def test_the_same_weights_have_the_same_id_under_any_name(file):
+    ids = set()
+    for name in ("one", "two"):
+        add_model(file, accept=accept, name=name)
+        ids.add(find_generator(name).metadata["id"])
+    assert len(ids) == 1
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_bare_tensors_get_the_published_options_and_the_remark_says_so(tmp_path, suffix):
+    path = tmp_path / f"bare.{suffix}"
+    (torch.save if suffix == "pt" else save_file)(network_state(), path)
+    added = add_model(path, accept=accept)
+    assert "no options" in added.remarks[0] and added.licence.commercial_use == "unknown"
+    config = load_generator(find_generator("bare")).generator.config
+    assert config.render == RenderConfig() and config.side == 1.0
+    assert (config.z_dim, config.w_dim, config.plane_resolution) == (12, 16, 8)
+
+
+def test_half_and_double_precision_become_single(tmp_path):
+    state = network_state()
+    converted = {name: value.half() if "conv" in name else value.double() for name, value in state.items()}
+    add_model(saved(tmp_path, converted), accept=accept)
+    tensors, _ = models.read_weights(find_generator("state").path)
+    assert {value.dtype for value in tensors.values()} == {torch.float32}
+    assert all(torch.equal(tensors[name], converted[name].float()) for name in state)
+
+
+def test_panoheads_pickle_is_told_from_eg3ds(tmp_path):
+    path = tmp_path / "pano.pkl"
+    path.write_bytes(network_pickle(network_state(GRID), init=INIT | {"architecture": "skip"}, rendering=GRID_OPTIONS))
+    added = add_model(path, accept=accept)
+    assert (added.family, added.licence) == ("panohead", PUBLISHED["panohead"])
+    loaded = load_generator(find_generator("pano"))
+    assert loaded.generator.config.plane_depth == 3 and loaded.generator.config.has_camera_shift
+    verify_model(find_generator("pano"))
+
+
+@pytest.fixture(scope="module")
+def triplanenet() -> dict:
+    """Encoders of a toy size around a generator whose planes they were made for."""
+    generator = replace(SMALL, plane_resolution=32, plane_channels=4)
+    body = BodyConfig(stem=16, widths=(16, 16, 16, 16))
+    styles = StyleEncoderConfig(body, w_dim=16, halvings=(1,) * 8)
+    planes = PlaneEncoderConfig(replace(body, in_channels=6), ups=(8, 8, 8, 8), planes=12)
+    torch.manual_seed(3)
+    shapes = encoder_shapes(TriPlaneNetConfig(styles, planes))
+    counted = {name for name in shapes if name.endswith("num_batches_tracked")}
+    state = {name: torch.tensor(5) if name in counted else torch.rand(shape) for name, shape in shapes.items()}
+    return {**state, **{f"decoder.{name}": value for name, value in network_state(generator).items()}}
+
+
+def test_triplanenet_is_kept_with_its_generator_and_average(tmp_path, triplanenet):
+    checkpoint = saved(tmp_path, {"state_dict": triplanenet, "opts": {"x": 1}, "step": 3}, "net.pt")
+    average = torch.randn(1, 16)
+    decoder = {
+        name.removeprefix("decoder."): value for name, value in triplanenet.items() if name.startswith("decoder.")
+    }
+    options = INIT | {
+        "rendering_kwargs": FACES | {"superresolution_module": "models.eg3d.sr.SuperresolutionHybrid8XDC"}
+    }
+    generator = saved(tmp_path, {"G_ema": decoder, "init_kwargs": options, "latent_avg": average}, "ffhq.pth")
+    added = add_model(checkpoint, accept=accept, generator=generator)
+    assert (added.family, added.licence, added.remarks) == ("triplanenet", PUBLISHED["triplanenet"], [])
+    loaded = load_generator(find_generator("net"))
+    assert torch.equal(loaded.encoder.latent_avg, average.expand(8, 16))
+    assert loaded.generator is loaded.encoder.decoder and loaded.generator.config.render.near == 2.2
+    assert verify_model(find_generator("net")) == len(triplanenet) + 1
+    own = add_model(checkpoint, accept=accept, name="own average")
+    assert len(own.remarks) == 2
+    loaded = load_generator(find_generator("own average"))
+    assert torch.equal(loaded.encoder.latent_avg[0], decoder["backbone.mapping.w_avg"])
+
+
+def test_triplanenets_generator_file_alone_is_an_eg3d_generator(tmp_path):
+    content = {
+        "G_ema": network_state(),
+        "init_kwargs": INIT | {"rendering_kwargs": FACES},
+        "latent_avg": torch.zeros(16),
+    }
+    added = add_model(saved(tmp_path, content), accept=accept)
+    assert (added.family, added.licence.commercial_use, added.remarks) == ("eg3d", "no", [])
+
+
+def test_a_generator_in_another_file_is_for_triplanenet_only(file):
+    assert refused(lambda: add_model(file, accept=accept, generator=file)).code == "checkpoint_network"
+
+
+# --- published sizes --------------------------------------------------------------------------------------------------
+
+
+def published(name: str) -> dict:
+    path = FOLDER.parent / "state_dicts" / f"{name}.json"
+    if not path.is_file():
+        pytest.skip(f"no list of published tensors in {path.parent} (set PROTOME_PARITY_DIR)")
+    return json.loads(path.read_text())
+
+
+def shapes_of(tensors: dict) -> dict:
+    return {name: tuple(entry["shape"]) for name, entry in tensors.items() if not official.is_ignored(name)}
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("eg3d_ffhq512-128", "eg3d"),
+        ("panohead_512", "panohead"),
+        ("portrait3d_512", "portrait3d"),
+        ("portrait3d_256", "portrait3d"),
+    ],
+)
+def test_published_networks_are_known_by_their_tensors_alone(name, family):
+    listed = published(name)
+    shapes = shapes_of(listed["tensors"])
+    assert family_of_shapes(shapes) == family
+    from_shapes = official.config_of(*options_of_shapes(shapes, family), family=family, shapes=shapes)
+    stated = official.config_of(listed["init_kwargs"], family=family, shapes=shapes)
+    assert from_shapes == stated
+    assert official.expected_shapes(from_shapes) == shapes
+
+
+@pytest.mark.parametrize("kind", ["8X", "4X", "2X"])
+def test_published_super_resolutions_are_told_apart(kind):
+    listed = published("eg3d_ffhq512-128")
+    shapes = {name: shape for name, shape in shapes_of(listed["tensors"]).items() if not name.startswith("superres")}
+    variant = listed["superresolution_variants"][f"SuperresolutionHybrid{kind}"]
+    shapes |= {f"superresolution.{name}": tuple(entry["shape"]) for name, entry in variant.items()}
+    config = official.config_of(*options_of_shapes(shapes, "eg3d"), family="eg3d", shapes=shapes)
+    assert config.superresolution.kind == kind and official.expected_shapes(config) == shapes
+    assert config.render.white_back == (kind == "2X")  # The only published 2X generator shows cars on white.
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_installed_without_acceptance(file):
+    error = refused(lambda: add_model(file, accept=lambda licence: False))
+    assert error.code == "licence_not_accepted" and folder_names() == []
+
+
+def test_missing_unknown_and_misshapen_tensors_are_named(tmp_path):
+    state = network_state()
+    name = "backbone.synthesis.b4.conv1.weight"
+    lacking = {key: value for key, value in state.items() if key != name}
+    error = refused(lambda: add_model(saved(tmp_path, lacking), accept=accept))
+    assert error.code == "checkpoint_keys" and f"lacks {name}" in str(error)
+    error = refused(lambda: add_model(saved(tmp_path, state | {"ema.beta": torch.ones(1)}), accept=accept))
+    assert error.code == "checkpoint_keys" and "unknown ema.beta" in str(error)
+    error = refused(lambda: add_model(saved(tmp_path, state | {name: torch.ones(8, 8, 3, 5)}), accept=accept))
+    assert error.code == "checkpoint_shapes" and f"{name} [8, 8, 3, 5] instead of [8, 8, 3, 3]" in str(error)
+    many = state | {f"other.{i}\x1b[31m": torch.ones(1) for i in range(30)}
+    error = refused(lambda: add_model(saved(tmp_path, many), accept=accept))
+    assert "and 18 more" in str(error) and "\x1b" not in str(error)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_values_that_are_no_finite_numbers_are_refused(tmp_path, value):
+    state = network_state()
+    state["decoder.net.0.weight"][0, 0] = value
+    error = refused(lambda: add_model(saved(tmp_path, state), accept=accept))
+    assert error.code == "checkpoint_values" and "decoder.net.0.weight" in str(error)
+
+
+def test_doubles_too_large_for_single_precision_are_refused(tmp_path):
+    state = network_state()
+    state["decoder.net.0.weight"] = torch.full((8, 4), 1e300, dtype=torch.float64)
+    assert refused(lambda: add_model(saved(tmp_path, state), accept=accept)).code == "checkpoint_values"
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        ({"synthesis.b4.const": torch.ones(1), "mapping.fc0.weight": torch.ones(1)}, "StyleGAN2"),
+        ({"layer1.0.conv1.weight": torch.ones(1)}, "names like layer1.0.conv1.weight"),
+        ({"network.a": torch.ones(1)}, "Protome's own"),
+    ],
+)
+def test_other_networks_are_named(tmp_path, state, sentence):
+    error = refused(lambda: add_model(saved(tmp_path, state), accept=accept))
+    assert error.code == "checkpoint_network" and sentence in str(error)
+
+
+@pytest.mark.parametrize(
+    ("init", "rendering"),
+    [
+        (INIT | {"z_dim": 10**12}, FACES),
+        (INIT | {"mapping_kwargs": {"num_layers": 10**6}}, FACES),
+        (INIT | {"z_dim": "twelve"}, FACES),
+        (INIT | {"z_dim": -1}, FACES),
+        (INIT | {"mapping_kwargs": 3}, FACES),
+        (INIT | {"channel_base": float("nan")}, FACES),
+        (INIT | {"rotation": 3}, FACES),
+        (INIT, FACES | {"box_warp": "wide"}),
+        (INIT, FACES | {"box_warp": float("inf")}),
+        (INIT, FACES | {"depth_resolution": 10**9}),
+        (INIT, FACES | {"avg_camera_pivot": [1]}),
+        (INIT, FACES | {"superresolution_module": 7}),
+        (INIT, FACES | {"superresolution_module": "os.system"}),
+        (INIT, {name: value for name, value in FACES.items() if name != "ray_start"}),
+    ],
+)
+def test_absurd_options_are_refused(tmp_path, init, rendering):
+    path = network_file(tmp_path, init, rendering)
+    refused(lambda: add_model(path, accept=accept))
+
+
+def test_options_that_contradict_the_tensors_are_refused(tmp_path):
+    path = network_file(tmp_path, INIT | {"w_dim": 20})
+    assert refused(lambda: add_model(path, accept=accept)).code == "checkpoint_shapes"
+
+
+def test_damaged_encoders_are_refused(tmp_path, triplanenet):
+    path = tmp_path / "net.safetensors"
+    encoders = {key: value for key, value in triplanenet.items() if not key.startswith("decoder.")}
+    changes = [encoders]
+    for name in ("psp_encoder.styles.0.linear.weight", "triplanenet_encoder.up2.conv.double_conv.0.weight"):
+        changes.append({key: value for key, value in triplanenet.items() if key != name})
+        changes.append(triplanenet | {name: torch.ones(2, 3, 4)})
+    for state in changes:
+        models.write_weights(path, state, {})
+        refused(lambda: add_model(path, accept=accept))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *["", " ", ".", "..", ".hidden", "a/b", "a\\b", "../x", "C:x", "x.", "a\nb", "\x1b[31m", "a\u202eb"],
+        *["starter", "Starter", "face_mesh", "CON", "nul.weights", "lpt1", "x" * 65, "ü" * 40],
+        *["-rf", "a*b", 'a"b', "a|b"],
+    ],
+)
+def test_names_that_are_no_plain_file_names_are_refused(file, name):
+    assert refused(lambda: add_model(file, accept=accept, name=name), SettingsError).code == "bad_name"
+
+
+@pytest.mark.parametrize("name", ["ffhq512-128", "Büste", "頭", "a.b", "My model (2)", "x" * 64])
+def test_plain_names_are_taken_as_they_are(file, name):
+    assert add_model(file, accept=accept, name=name).path.name == f"{name}.safetensors"
+
+
+def test_a_taken_name_keeps_the_model_that_has_it(file):
+    add_model(file, accept=accept, name="Büste")
+    before = find_generator("Büste").path.read_bytes()
+    for same in ("Büste", "büste", "Bu\u0308ste"):
+        error = refused(lambda same=same: add_model(file, accept=accept, name=same), SettingsError)
+        assert error.code == "name_taken"
+    assert find_generator("Büste").path.read_bytes() == before
+
+
+def test_a_full_disk_is_noticed_before_and_while_writing(file, monkeypatch):
+    usage = install.shutil.disk_usage(file)
+    with monkeypatch.context() as patch:
+        patch.setattr(install.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+        assert refused(lambda: add_model(file, accept=accept), OutputError).code == "disk_full"
+
+    def fill(opened, tensors, metadata):
+        opened.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(models, "_write", fill)
+    assert refused(lambda: add_model(file, accept=accept), OutputError).code == "disk_full"
+    assert folder_names() == []
+
+
+def test_a_models_folder_that_is_a_file_is_named(file, home):
+    home.mkdir()
+    (home / "models").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        add_model(file, accept=accept)
+
+
+def test_a_file_that_changes_meanwhile_installs_nothing(file):
+    def slow_user(_):
+        os.utime(file, ns=(0, 0))
+        return True
+
+    assert refused(lambda: add_model(file, accept=slow_user)).code == "checkpoint_changed"
+    assert folder_names() == []
+
+
+# --- upkeep -----------------------------------------------------------------------------------------------------------
+
+
+def test_verify_notices_changed_values_tensors_and_configuration(file):
+    path = add_model(file, accept=accept).path
+    assert verify_model(find_generator("network")) == len(network_state())
+    tensors, metadata = models.read_weights(path)
+
+    def rewritten(changed: dict, notes: dict) -> str:
+        models.write_weights(path, changed, {name: text for name, text in notes.items() if name != "sha256"})
+        with pytest.raises(ModelError) as caught:
+            verify_model(find_generator("network"))
+        return caught.value.code
+
+    name = "decoder.net.0.bias"
+    other = json.dumps(replace(SMALL, w_dim=17).to_dict())
+    assert rewritten({key: value for key, value in tensors.items() if key != name}, metadata) == "checkpoint_keys"
+    assert rewritten(tensors | {name: torch.ones(3)}, metadata) == "checkpoint_shapes"
+    assert rewritten(tensors | {name: torch.full((8,), torch.nan)}, metadata) == "checkpoint_values"
+    assert rewritten(tensors, metadata | {"config": "{}"}) == "model_damaged"
+    assert rewritten(tensors, metadata | {"config": "[" * 5}) == "model_damaged"
+    assert rewritten(tensors, metadata | {"config": other}) == "checkpoint_shapes"
+    models.write_weights(path, tensors, metadata)
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match="damaged"):
+        verify_model(find_generator("network"))
+
+
+def test_the_starter_is_verified_and_stays():
+    starter = find_generator("starter")
+    assert verify_model(starter) > 10
+    with pytest.raises(SettingsError, match="stays"):
+        remove_model(starter.path)
+    assert starter.path.is_file()
+
+
+def test_a_removed_model_is_gone(file):
+    path = add_model(file, accept=accept).path
+    remove_model(path)
+    assert folder_names() == []
+    with pytest.raises(SettingsError, match="no model"):
+        find_generator("network")
+    with pytest.raises(OutputError):
+        remove_model(path)
+
+
+def test_a_model_of_another_version_says_what_to_do(file):
+    path = add_model(file, accept=accept).path
+    tensors, metadata = models.read_weights(path)
+    models.write_weights(path, tensors, metadata | {"config": '{"wings": 2}'})
+    with pytest.raises(ModelError, match="Add it again"):
+        load_generator(find_generator("network"))
+
+
+# --- export -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
+def test_export_gives_the_tensors_back_bit_for_bit(file, tmp_path, suffix):
+    add_model(file, accept=accept)
+    output = tmp_path / f"out{suffix}"
+    remarks = export_eg3d(find_generator("network"), output)
+    state = network_state()
+    if suffix != ".safetensors":
+        loaded = torch.load(output, weights_only=True)
+        assert list(loaded) and loaded.keys() == state.keys()
+        assert all(torch.equal(loaded[name], state[name]) for name in state)
+        assert any("no options" in remark and "near 2.2" in remark for remark in remarks)
+    assert any("terms stay" in remark for remark in remarks)
+    again = add_model(output, accept=accept, name="again")
+    tensors, _ = models.read_weights(again.path)
+    assert all(torch.equal(tensors[name], state[name]) for name in state)
+    if suffix == ".safetensors":  # It also keeps options and terms.
+        before, after = find_generator("network").metadata, find_generator("again").metadata
+        assert {name for name in before if before[name] != after.get(name)} <= {
+            "licence_accepted", "source_file", "source_sha256",
+        }  # fmt: skip
+
+
+def test_triplanenets_export_is_its_generator(tmp_path, triplanenet):
+    save_file(triplanenet, tmp_path / "net.safetensors")
+    add_model(tmp_path / "net.safetensors", accept=accept)
+    remarks = export_eg3d(find_generator("net"), tmp_path / "out.pth")
+    assert any("encoders are left out" in remark for remark in remarks)
+    with open_contents(tmp_path / "out.pth") as contents:
+        assert identify(contents).family == "eg3d"
+
+
+def test_models_that_are_no_eg3d_say_what_does_not_map(tmp_path):
+    with pytest.raises(ModelError, match="canonical space") as caught:
+        export_eg3d(find_generator("starter"), tmp_path / "out.pth")
+    assert caught.value.code == "not_exportable"
+    (tmp_path / "pano.pkl").write_bytes(network_pickle(network_state(GRID), rendering=GRID_OPTIONS))
+    add_model(tmp_path / "pano.pkl", accept=accept)
+    with pytest.raises(ModelError, match="three slices"):
+        export_eg3d(find_generator("pano"), tmp_path / "out.pth")
+    assert not (tmp_path / "out.pth").exists()
+
+
+def test_exports_elsewhere_are_refused_and_nothing_is_left(file, tmp_path):
+    add_model(file, accept=accept)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(SettingsError, match="must end"):
+        export_eg3d(find_generator("network"), tmp_path / "out.glb")
+    with pytest.raises(OutputError):
+        export_eg3d(find_generator("network"), tmp_path / "missing" / "out.pth")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_licence_that_the_file_states_is_believed_and_cannot_steer_a_terminal(tmp_path):
+    path = tmp_path / "own.safetensors"
+    notes = {"licence": "CC0-1.0\x1b[2J", "licence_text": "Free.\nReally\x07.", "commercial_use": "yes"}
+    models.write_weights(path, network_state(), notes | {"config": json.dumps(SMALL.to_dict())})
+    added = add_model(path, accept=accept)
+    assert (added.licence.name, added.licence.text, added.licence.commercial_use) == (
+        "CC0-1.0[2J",
+        "Free.\nReally.",
+        "yes",
+    )
+    assert added.remarks == [] and load_generator(find_generator("own")).generator.config == SMALL
+    for config in ("[", "{}", "3", json.dumps(SMALL.to_dict() | {"plane_resolution": 2**40})):
+        models.write_weights(path, network_state(), {"config": config})
+        assert refused(lambda: add_model(path, accept=accept, name="x")).code == "checkpoint_options"
