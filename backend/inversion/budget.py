@@ -14,8 +14,8 @@ class Budget:
         code_steps: On ``ws``.
         tune_steps: On the model's weights or the plane offset.
         size_px: Side of the renderings; never more than the model's own.
-        superresolve: Whether plane offsets are judged on the final picture; else on the raw rendering, which spares
-            most of a step's time on a CPU.
+        superresolve: Whether codes and plane offsets are judged on the final picture; else on the raw rendering,
+            which spares most of a step's time on a CPU. Tuned weights are always judged on the final one.
         patience: A stage ends when this many steps brought nothing.
     """
 
@@ -32,10 +32,10 @@ _CUDA: dict[Quality, Budget] = {
     "balanced": Budget(250, 150, 128),
     "best": Budget(500, 350, 128),
 }
-# A step of a full-size network takes half a minute on two cores, of a small one a second.
+# A step of a full-size network takes several seconds on two cores, of a small one a tenth of that.
 _CPU: dict[Quality, Budget] = {
-    "draft": Budget(12, 8, 32, superresolve=False),
-    "balanced": Budget(40, 40, 48, superresolve=False),
+    "draft": Budget(15, 10, 32, superresolve=False),
+    "balanced": Budget(60, 40, 48, superresolve=False),
     "best": Budget(150, 120, 64),
 }
 _SPI_BEST_TUNING = 1000

@@ -19,7 +19,7 @@ from torch.nn import functional
 from backend.errors import SettingsError
 from backend.generator.plane_generator import Images
 from backend.inversion.codes import CodeConfig, mean, search_codes
-from backend.inversion.descent import Descent, descend, ramped
+from backend.inversion.descent import Descent, descend, hurried, ramped
 from backend.inversion.losses import total_variation
 from backend.inversion.method import Head, Inversion, PosedPortrait, Start, Step, Task, part
 from backend.inversion.photo_terms import confidence, looks, photo_terms
@@ -27,7 +27,7 @@ from backend.inversion.pseudo_views import PseudoViews, adjacent_loss, shape_los
 from backend.inversion.symmetry import symmetry_loss
 from backend.inversion.warp import TOLERANCE
 
-OFFSET_RATE = 0.03  # Spreads of the planes per step.
+OFFSET_RATE, USUAL_STEPS = 0.03, 100  # Spreads of the planes per step.
 # Image widths around the head's matte in which neither head nor empty space is asked for.
 OUTLINE = 1 / 64
 BEHIND = 0.3  # Sides of the cube behind the head's centre where a background inside the volume belongs.
@@ -119,7 +119,7 @@ class Refinement:
         """Refine; returns the terms of the loss."""
         descent = Descent(
             self._task.budget.tune_steps,
-            ramped(OFFSET_RATE * self._spread),
+            ramped(hurried(OFFSET_RATE * self._spread, usual_steps=USUAL_STEPS, steps=self._task.budget.tune_steps)),
             judged_by=("pixels", "perceptual", "empty"),
             patience=self._task.budget.patience,
         )

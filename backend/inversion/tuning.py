@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from backend.inversion.codes import CodeConfig, search_codes
-from backend.inversion.descent import Descent, descend, steady
+from backend.inversion.descent import Descent, descend, hurried, steady
 from backend.inversion.method import Head, Inversion, Model, PosedPortrait, Step, Task, part
 from backend.inversion.photo_terms import confidence, looks, photo_terms
 from backend.inversion.pseudo_views import PseudoViews, adjacent_loss, mirrored_loss, shape_loss
 from backend.inversion.symmetry import mirror_weight
 
-TUNING_RATE = 3e-4
+TUNING_RATE, USUAL_STEPS = 3e-4, 350
 # Auxiliary terms are rendered at four cameras in every fourth step, and count four times there.
 AUXILIARY_EVERY, AUXILIARY_CAMERAS = 4, 4
 
@@ -76,7 +76,7 @@ class Tuning:
         model: Its weights are changed.
         ws: The pivot, kept.
         auxiliary: Weights of the further terms.
-        rate: Learning rate.
+        rate: Learning rate; fitted to the number of steps when omitted.
         pixel_weight: Of squared pixel differences.
     """
 
@@ -87,12 +87,13 @@ class Tuning:
         ws: Tensor,
         auxiliary: Auxiliary,
         *,
-        rate: float = TUNING_RATE,
+        rate: float | None = None,
         pixel_weight: float = 1.0,
     ) -> None:
         self.size_px = min(task.budget.size_px, model.size_px)
         self._task, self._model, self._ws, self._auxiliary = task, model, ws, auxiliary
-        self._rate, self._pixel_weight = rate, pixel_weight
+        fitted = hurried(TUNING_RATE, usual_steps=USUAL_STEPS, steps=task.budget.tune_steps)
+        self._rate, self._pixel_weight = rate or fitted, pixel_weight
         self._views = PseudoViews(model.side, self.size_px, AUXILIARY_CAMERAS, task.random)
         self._before: Head | None = None
 

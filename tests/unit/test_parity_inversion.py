@@ -20,7 +20,7 @@ from backend.inversion.descent import ramped
 from backend.inversion.method import Perception, PosedPortrait, Task
 from backend.inversion.perception import feature_distance
 from backend.inversion.plane_model import PlaneModel
-from backend.inversion.tuning import NONE, Tuning
+from backend.inversion.tuning import NONE, TUNING_RATE, Tuning
 from tests.unit.parity import FOLDER, Fixture, fixtures
 
 AVERAGE_SAMPLES = 64
@@ -133,8 +133,8 @@ def test_panoheads_search_and_tuning_agree(path):
 
     model = model.copied()
     count = len(case.io["pti.lr"])
-    pivot = found.states[-1]
-    tuning = Tuning(task_of(case, model, tune_steps=count), model, pivot, NONE, pixel_weight=0.1)
+    pivot, task = found.states[-1], task_of(case, model, tune_steps=count)
+    tuning = Tuning(task, model, pivot, NONE, rate=TUNING_RATE, pixel_weight=0.1)
     states = []
     tuning.run(lambda _done: states.append({k: v.detach().clone() for k, v in model.network.state_dict().items()}))
     checked = [key for key in case.io if key.startswith(f"pti.after{count}.")]
@@ -155,7 +155,7 @@ def test_portrait3ds_search_of_codes_and_noise_agrees(path):
     )
     model = PlaneModel(case.generator, pose=pose, deform=deform, average_samples=AVERAGE_SAMPLES).copied()
     noise = first_noise(case.io, model)
-    found = searched(case, model, CodeConfig(pixel_weight=0.0, with_noise=True), noise)
+    found = searched(case, model, CodeConfig(rate=0.01, pixel_weight=0.0, with_noise=True), noise)
     case.fixture.check("w_stage.w_final", found.states[-1])
     for key in case.io:
         if key.startswith("w_stage.noise_after."):
