@@ -72,7 +72,8 @@ def add_model(file: Path, *, accept: Accept, name: str | None = None, generator:
     chosen = free_name(name if name is not None else file.stem)
     with ExitStack() as files:
         contents = files.enter_context(open_contents(file))
-        found = identify(contents, generator and files.enter_context(open_contents(generator)))
+        of_generator = files.enter_context(open_contents(generator)) if generator else None
+        found = identify(contents, of_generator)
         licence = licence_of(found.family, contents.notes, is_official=contents.class_name is not None)
         if not accept(licence):
             raise ModelError(
