@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints as the published tools write them, made without their code: for the tests of reading them."""
 
+import json
 import pickle
 import sys
 from collections import OrderedDict
@@ -148,3 +149,36 @@ def network_pickle(
         content = {"training_set_kwargs": None, "G": None, "D": None, "G_ema": network, "augment_pipe": None}
         content |= {name: as_module(part) for name, part in (others or {}).items()}
         return pickle.dumps(content, protocol)
+
+
+def safetensors(header: object, data: bytes = b"", *, length: int | None = None) -> bytes:
+    encoded = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return (len(encoded) if length is None else length).to_bytes(8, "little") + encoded + data
+
+
+def tensor(start: int, stop: int, *, shape=(1,), dtype="F32") -> dict:
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, stop]}
+
+
+HOSTILE_SAFETENSORS = {
+    "huge header": safetensors({}, length=2**62),
+    "header longer than the file": safetensors({}, length=10_000),
+    "overlap": safetensors({"a": tensor(0, 4), "b": tensor(2, 6)}, bytes(6)),
+    "the same place twice": safetensors({"a": tensor(0, 4), "b": tensor(0, 4)}, bytes(4)),
+    "gap": safetensors({"a": tensor(0, 4), "b": tensor(8, 12)}, bytes(12)),
+    "behind the end": safetensors({"a": tensor(0, 400, shape=(100,))}, bytes(4)),
+    "more behind": safetensors({"a": tensor(0, 4)}, bytes(8)),
+    "negative": safetensors({"a": tensor(-4, 0)}, bytes(4)),
+    "backwards": safetensors({"a": tensor(4, 0)}, bytes(4)),
+    "shape": safetensors({"a": tensor(0, 4, shape=(2,))}, bytes(4)),
+    "huge shape": safetensors({"a": tensor(0, 4, shape=(2**62, 4))}, bytes(4)),
+    "negative shape": safetensors({"a": tensor(0, 4, shape=(-1, -1))}, bytes(4)),
+    "type": safetensors({"a": tensor(0, 4, dtype="F999")}, bytes(4)),
+    "no entry": safetensors({"a": 3}, b""),
+    "numbers as texts": safetensors({"a": {"dtype": "F32", "shape": ["1"], "data_offsets": ["0", "4"]}}, bytes(4)),
+    "notes": safetensors({"__metadata__": {"licence": 3}}),
+    "notes that are a list": safetensors({"__metadata__": []}),
+    "nesting": safetensors(b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}"),
+    "no json": safetensors(b"{'a'}"),
+    "no text": safetensors(b'{"\xff"}'),
+}
