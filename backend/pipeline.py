@@ -9,7 +9,6 @@ from jaxtyping import Float, UInt8
 
 from backend.camera import Camera
 from backend.config import Settings
-from backend.device import choose_device
 from backend.head import Head, HeadRecord, MorphTarget
 from backend.landmarks import Face, detect_face_among
 from backend.likeness import likeness
@@ -49,7 +48,7 @@ def reconstruct(photo_path: Path, settings: Settings, report: Report) -> Head:
     """
     clock = StageClock(EXPECTED_S, report)
     with clock.stage("model"):
-        model = open_model(settings.model, choose_device(settings.device))
+        model = open_model(settings)
     with clock.stage("photo"):
         photo = read_photo(photo_path)
     with clock.stage("face"):
@@ -94,7 +93,7 @@ def resynthesize(record: HeadRecord, slider_values: dict[str, float], settings: 
     skipped = ("photo", "face", "fit", "refine")
     clock = StageClock({name: time for name, time in EXPECTED_S.items() if name not in skipped}, report)
     with clock.stage("model"):
-        model = open_model_of(record, choose_device(settings.device))
+        model = open_model_of(record, settings)
         before = from_record(model, record)
         kept = replace(before, codes=model.move(before.codes, slider_values))
     finished = _finish(model, kept, settings, clock)

@@ -2,7 +2,6 @@
 """The texture of a head: generator colours everywhere, photos where they see the surface or its mirror image."""
 
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from backend.texels import Texels, fill_gaps, rasterize_uv
 
 POINTS_PER_CALL = 1 << 16  # Of the field.
 TEXELS_PER_BLOCK = 1 << 20  # Keeps temporary arrays small.
+MERGE_POWER = 4  # Pictures from two sides never match to the pixel; their mean would blur.
 MIRROR_TRUST = 0.9  # Faces are symmetric in most, not all, of their detail.
 
 
@@ -53,23 +53,34 @@ def bake_texture(
         raise ValueError("bake_texture needs a mesh with uv")
     canonical = mesh.vertices if mesh.canonical is None else mesh.canonical
     texels = rasterize_uv(mesh.uv, mesh.faces, config.size_px)
-    generated = _generated_colors(field, canonical, mesh, texels, config)
-    colors = generated
-    if photos or views:
-        membrane = Membrane(mesh.vertices, mesh.faces, _field_colors(field, canonical))
-        normals = membrane.first_copy(vertex_normals(photo_vertices, membrane.first[membrane.faces]))
-        area_px = np.bincount(texels.triangle, minlength=len(mesh.faces)).astype(np.float64)
-        seen, made = (
-            [Reprojection(one, photo_vertices, mesh.faces, area_px) for one in looks] for looks in (photos, views)
-        )
-        if made:
-            generated = blend_layers(membrane, texels, generated, _looks(made, texels, photo_vertices, normals))
+    # The generator's colours and pictures are coarser than a photo; a smaller texture holds all that they show.
+    is_fine = config.field_px >= config.size_px
+    small = texels if is_fine else rasterize_uv(mesh.uv, mesh.faces, config.field_px)
+    generated = _field_colors(field, small.interpolate(canonical))
+    if not (photos or views):
+        return _to_image(texels, _enlarged(small, generated, texels), config)
+    membrane = Membrane(mesh.vertices, mesh.faces, _field_colors(field, canonical))
+    normals = membrane.first_copy(vertex_normals(photo_vertices, membrane.first[membrane.faces]))
+    if views:
+        made = _reprojections(views, photo_vertices, mesh, small)
+        own = _merged(_looks(made, small, photo_vertices, normals))
+        generated = blend_layers(membrane, small, generated, [own])
+    colors = _enlarged(small, generated, texels)
+    if photos:
         twin = mirror_image(canonical, mesh.faces)
         symmetry = MIRROR_TRUST * twin.trust * ramp(canonical[:, 1] / field.side, config.symmetric_above)
+        seen = _reprojections(photos, photo_vertices, mesh, texels)
         layers = _looks(seen, texels, photo_vertices, normals)
         layers += _looks(seen, texels, twin.carry(photo_vertices), twin.carry(normals), trust=symmetry)
-        colors = blend_layers(membrane, texels, generated, layers)
+        colors = blend_layers(membrane, texels, colors, layers)
     return _to_image(texels, colors, config)
+
+
+def _reprojections(
+    photos: Sequence[PhotoView], vertices: Float[np.ndarray, "v 3"], mesh: Mesh, texels: Texels
+) -> list[Reprojection]:
+    area_px = np.bincount(texels.triangle, minlength=len(mesh.faces)).astype(np.float64)
+    return [Reprojection(photo, vertices, mesh.faces, area_px) for photo in photos]
 
 
 def _looks(
@@ -106,22 +117,31 @@ def _field_colors(field: Field, points: Float[np.ndarray, "n 3"]) -> Float[np.nd
     return np.clip(colors, 0, 1)
 
 
-def _generated_colors(
-    field: Field, canonical: Float[np.ndarray, "v 3"], mesh: Mesh, texels: Texels, config: TextureConfig
-) -> Float[np.ndarray, "n 3"]:
-    """The generator's colours at the texels, enlarged from a smaller texture where that is fine enough."""
-    uv = cast(np.ndarray, mesh.uv)
-    if config.field_px >= config.size_px:
-        return _field_colors(field, texels.interpolate(canonical))
-    small = rasterize_uv(uv, mesh.faces, config.field_px)
+def _merged(looks: list[Layer]) -> Layer:
+    """Looks that show the same head in the same light as one: nearly everywhere the most trusted of them."""
+    total = np.zeros_like(looks[0].colors)
+    weight, trust = np.zeros_like(looks[0].trust), np.zeros_like(looks[0].trust)
+    for look in looks:
+        share = look.trust**MERGE_POWER
+        total += share[:, None] * look.colors
+        weight += share
+        trust = np.maximum(trust, look.trust)
+    colors = np.divide(total, weight[:, None], out=np.zeros_like(total), where=weight[:, None] > 0)
+    return Layer(colors, trust)
+
+
+def _enlarged(small: Texels, colors: Float[np.ndarray, "n 3"], texels: Texels) -> Float[np.ndarray, "m 3"]:
+    """Colours of a smaller texture at the texels of the larger one."""
+    if small is texels:
+        return colors
     size = small.size_px
     image, is_known = np.zeros((size * size, 3), np.float32), np.zeros(size * size, bool)
-    image[small.index], is_known[small.index] = _field_colors(field, small.interpolate(canonical)), True
+    image[small.index], is_known[small.index] = colors, True
     filled = fill_gaps(image.reshape(size, size, 3), is_known.reshape(size, size), 2)
     scale = size / texels.size_px
-    colors = np.empty((len(texels.index), 3), np.float32)
-    for first in range(0, len(colors), TEXELS_PER_BLOCK):
+    enlarged = np.empty((len(texels.index), 3), np.float32)
+    for first in range(0, len(enlarged), TEXELS_PER_BLOCK):
         row, column = np.divmod(texels.index[first : first + TEXELS_PER_BLOCK], texels.size_px)
         block = sample_bilinear(filled, (column + 0.5) * scale, (row + 0.5) * scale)
-        colors[first : first + TEXELS_PER_BLOCK] = block
-    return colors
+        enlarged[first : first + TEXELS_PER_BLOCK] = block
+    return enlarged

@@ -70,6 +70,7 @@ class PortraitModel(Protocol[CodesT]):
         texture: How its heads are painted; the size is the user's.
         code_shapes: Name to shape of the arrays that make up the codes of a head.
         moved_codes: Names of those arrays that sliders change.
+        methods: Of inversion that it knows.
     """
 
     identity: dict[str, str]
@@ -77,6 +78,7 @@ class PortraitModel(Protocol[CodesT]):
     texture: TextureConfig
     code_shapes: dict[str, tuple[int, ...]]
     moved_codes: tuple[str, ...]
+    methods: tuple[str, ...]
 
     def align(self, photo: Photo, face: Face) -> Portrait:
         """The square that the model wants to see of a face."""
@@ -101,11 +103,11 @@ class PortraitModel(Protocol[CodesT]):
             fit: The camera is kept.
             portrait: The picture.
             mask: The head's matte.
-            settings: Method, quality and seed are used.
+            settings: The method, one of ``methods``, quality and seed are used.
             step: Called with the done share, often.
 
         Raises:
-            SettingsError: The model does not know the method.
+            SettingsError: The method needs an encoder that is not installed.
         """
         ...
 

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from backend.camera import Camera, rays
 from backend.lattice import Evaluate
 
-RAYS_PX = 20  # Along an edge of each picture.
-SAMPLES = 160  # Through the cube.
+RAYS_PX = 16  # Along an edge of each picture.
+SAMPLES = 320  # Through the cube.
 SOLID = 0.9  # Opacity from which a ray has met the head.
 FEWEST_RAYS = 32
 LEVELS: Float[np.ndarray, "k"] = np.geomspace(1.0, 300.0, 48)  # Per cube side and unit of optical depth.
@@ -32,14 +32,14 @@ def solid_level(density: Evaluate, cameras: list[Camera], *, side: float, fallba
     """
     distance, sampled = _along_rays(density, cameras, side)
     step = distance[:, 1:] - distance[:, :-1]
-    absorbed = np.cumsum(sampled[:, :-1] * step, axis=1)
+    absorbed = np.cumsum((sampled[:, 1:] + sampled[:, :-1]) / 2 * step, axis=1)
     is_solid = 1 - np.exp(-absorbed[:, -1]) > SOLID
     if np.count_nonzero(is_solid) < FEWEST_RAYS:
         return fallback
     distance, sampled, absorbed = distance[is_solid], sampled[is_solid], absorbed[is_solid]
     half = _first_crossing(distance[:, 1:], absorbed, math.log(2))
     misses = [
-        np.minimum(np.abs(_first_crossing(distance, sampled, level) - half), FAR * side).mean()
+        np.median(np.minimum(np.abs(_first_crossing(distance, sampled, level) - half), FAR * side))
         for level in LEVELS / side
     ]
     return float(LEVELS[int(np.argmin(misses))] / side)

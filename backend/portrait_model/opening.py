@@ -5,30 +5,46 @@ from typing import Any
 
 import torch
 
-from backend.catalogue import STARTER, Installed, find_generator, installed_generators
+from backend.catalogue import STARTER, Installed, find_generator, installed_generators, installed_helpers
 from backend.checkpoint.loading import load_generator
-from backend.errors import RecordError
+from backend.config import Settings
+from backend.device import choose_device
+from backend.encoder.arcface import load_arcface
+from backend.errors import RecordError, SettingsError
 from backend.folders import starter_path
+from backend.generator.config import Family
 from backend.head import HeadRecord
 from backend.inversion.encoding import triplanenet_encoder
+from backend.inversion.identity_term import with_identity
+from backend.inversion.method import Perception
+from backend.inversion.perception import picture_distance
+from backend.models import read_weights
 from backend.portrait_model.contract import PortraitModel
 from backend.portrait_model.published import PublishedModel
 from backend.portrait_model.starter import StarterModel
 from backend.starter import load_starter
 
 
-def open_model(name: str, device: torch.device) -> PortraitModel[Any]:
-    """The model of this name with its networks on a device.
+def open_model(settings: Settings) -> PortraitModel[Any]:
+    """The chosen model on the chosen device.
 
     Raises:
-        SettingsError: No such model is installed, or it makes no heads.
+        SettingsError: No such model is installed, it makes no heads or does not know the method, or there is no such
+            device.
         ModelError: Its weights are missing or damaged.
     """
-    return _open(find_generator(name), device)
+    model = _open(find_generator(settings.model), settings)
+    if settings.method not in model.methods:
+        known = ", ".join(model.methods)
+        raise SettingsError(
+            f"The model “{settings.model}” does not know the method {settings.method}; it knows {known}.",
+            code="unknown_method",
+        )
+    return model
 
 
-def open_model_of(record: HeadRecord, device: torch.device) -> PortraitModel[Any]:
-    """The model that a head was made with, under whatever name it is installed now.
+def open_model_of(record: HeadRecord, settings: Settings) -> PortraitModel[Any]:
+    """The model that a head was made with, under whatever name it is installed now, on the chosen device.
 
     Raises:
         RecordError: It is not installed.
@@ -37,7 +53,7 @@ def open_model_of(record: HeadRecord, device: torch.device) -> PortraitModel[Any
     wanted = record.generator.get("id")
     for installed in installed_generators():
         if installed.metadata.get("id") == wanted:
-            return _open(installed, device)
+            return _open(installed, settings)
     remedy = "Create the head again from its photo."
     if record.generator.get("family") != STARTER:
         remedy = "Add it with `protome models add`, or create the head again from its photo."
@@ -46,7 +62,8 @@ def open_model_of(record: HeadRecord, device: torch.device) -> PortraitModel[Any
     )
 
 
-def _open(installed: Installed, device: torch.device) -> PortraitModel[Any]:
+def _open(installed: Installed, settings: Settings) -> PortraitModel[Any]:
+    device = choose_device(settings.device)
     if installed.family == STARTER:
         starter = load_starter(installed.path)
         starter.generator.to(device)
@@ -55,4 +72,16 @@ def _open(installed: Installed, device: torch.device) -> PortraitModel[Any]:
     # The mean face comes with Protome, whichever generator makes the heads.
     template = load_starter(starter_path()).template
     encoder = None if loaded.encoder is None else triplanenet_encoder(loaded.encoder.to(device))
-    return PublishedModel(loaded.generator.to(device), loaded.identity, template, encoder=encoder)
+    perception = _perception(loaded.generator.config.family, device)
+    return PublishedModel(
+        loaded.generator.to(device), loaded.identity, template, encoder=encoder, perception=perception
+    )
+
+
+def _perception(family: Family, device: torch.device) -> Perception | None:
+    """With the face recognition network that the user has added; it knows the crop of EG3D's portraits only."""
+    helpers = installed_helpers()
+    if not helpers or family != "eg3d":
+        return None
+    network = load_arcface(read_weights(helpers[0].path)[0]).to(device)
+    return Perception(with_identity(picture_distance, network))

@@ -20,8 +20,8 @@ from backend.config import Settings, SurfaceConfig, TextureConfig
 from backend.generator.plane_generator import Images, PlaneField, PlaneGenerator
 from backend.head import MorphTarget
 from backend.inversion.cameras import cameras_of
-from backend.inversion.method import Encoder, Inversion, PosedPortrait
-from backend.inversion.methods import invert
+from backend.inversion.method import Encoder, Inversion, Perception, PosedPortrait
+from backend.inversion.methods import METHODS, invert
 from backend.inversion.plane_model import PlaneHead, PlaneModel, tuned_generator
 from backend.landmarks import Face
 from backend.mesh import Mesh
@@ -51,9 +51,11 @@ class PublishedModel:
         template: The mean face that landmarks are compared with.
         directions: The sliders; found in the weights when omitted.
         encoder: Of this generator, when one is installed.
+        perception: How pictures are compared; without any network that the user brought when omitted.
     """
 
     moved_codes: tuple[str, ...] = ("ws",)
+    methods: tuple[str, ...] = tuple(METHODS)
 
     def __init__(
         self,
@@ -63,6 +65,7 @@ class PublishedModel:
         *,
         directions: list[PlaneDirection] | None = None,
         encoder: Encoder | None = None,
+        perception: Perception | None = None,
     ) -> None:
         config = generator.config
         self.generator, self.identity = generator, identity
@@ -70,7 +73,7 @@ class PublishedModel:
         self.surface: SurfaceConfig = self.placement.surface
         self.texture = TextureConfig(symmetric_above=self.placement.symmetric_above)
         self._framing = Framing(config.family, config.camera, template)
-        self._directions, self._encoder = directions, encoder
+        self._directions, self._encoder, self._perception = directions, encoder, perception
         planes = (3, config.plane_channels * config.plane_depth, config.plane_resolution, config.plane_resolution)
         weights = {f"{TUNED}{name}": tuple(value.shape) for name, value in generator.state_dict().items()}
         num_ws = generator.backbone.synthesis.num_ws
@@ -125,6 +128,7 @@ class PublishedModel:
             seed=settings.seed,
             step=step,
             encoder=self._encoder,
+            perception=self._perception,
         )
         codes = self._codes_of(inversion)
         losses = {name: round(value, 5) for name, value in inversion.losses.items()}

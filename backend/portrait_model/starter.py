@@ -13,7 +13,6 @@ from torch import Tensor
 from backend.alignment import Portrait, align_portrait
 from backend.config import Settings, SurfaceConfig, TextureConfig
 from backend.directions import Codes, move
-from backend.errors import SettingsError
 from backend.generator.starter import StarterField
 from backend.head import MorphTarget
 from backend.inversion.invert import invert_portrait
@@ -28,8 +27,6 @@ from backend.reprojection import PhotoView
 from backend.skeleton import POSE_SIZE
 from backend.starter import Starter
 
-METHOD = "protome"
-
 
 class StarterModel:
     """The starter as a ``PortraitModel``.
@@ -39,6 +36,7 @@ class StarterModel:
     """
 
     moved_codes: tuple[str, ...] = ("ws", "shape", "expression", "pose")
+    methods: tuple[str, ...] = ("protome",)
 
     def __init__(self, starter: Starter) -> None:
         self.starter = starter
@@ -76,11 +74,6 @@ class StarterModel:
         step: Callable[[float], None],
     ) -> tuple[Codes, dict[str, float]]:
         """The appearance that shows the portrait; shape and expression stay as fitted."""
-        if settings.method != METHOD:
-            raise SettingsError(
-                f"The model “{self.identity['id']}” knows the method {METHOD} only, not {settings.method}.",
-                code="unknown_method",
-            )
         known = ParametricFit(fit.camera, fit.codes.shape, fit.codes.expression, fit.scores["landmark_mm"] / 1000)
         return invert_portrait(
             self.starter, known, portrait, mask, quality=settings.quality, seed=settings.seed, step=step

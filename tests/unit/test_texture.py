@@ -194,6 +194,24 @@ def test_a_second_photo_shows_what_the_first_does_not():
     assert error.mean() < 0.04
 
 
+def test_the_generator_s_own_pictures_win_over_its_field():
+    """A field of plain grey and pictures of the true paint from all sides; a photo then lies on top of them."""
+    mesh = painted_head()
+    truth = painted_texture(mesh, true_paint, 1024)
+    views = [photo_of(mesh, truth, yaw_deg) for yaw_deg in (0, 90, -90, 180)]
+    grey = PaintedField(lambda points: np.full((len(points), 3), 0.5))
+    texels = rasterize_uv(mesh.uv, mesh.faces, SIZE)
+    points = texels.interpolate(mesh.canonical).astype(np.float64)
+    seen = np.abs(points[:, 1]) < 0.7
+    texture = bake_texture(mesh, mesh.vertices, grey, photos=[], config=CONFIG, views=views)
+    baked = texture.reshape(-1, 3)[texels.index] / 255.0
+    assert np.abs(baked - true_paint(points))[seen].mean() < 0.03
+    red = photo_of(mesh, np.full((64, 64, 3), (200, 30, 30), np.uint8), 0)
+    texture = bake_texture(mesh, mesh.vertices, grey, photos=[red], config=CONFIG, views=views)
+    front = points[:, 2] > 0.75
+    assert np.abs(texture.reshape(-1, 3)[texels.index][front] - (200, 30, 30)).mean() < 6
+
+
 def test_a_mesh_without_uv_has_no_texture():
     mesh = replace(painted_head(), uv=None)
     with pytest.raises(ValueError, match="uv"):
