@@ -59,23 +59,31 @@ class Head(HeadField, Protocol):
 
 @runtime_checkable
 class Model(Protocol):
-    """A generator as methods see it.
+    """A generator as methods see it."""
 
-    Args:
-        network: All weights, for methods that tune them.
-        side: Edge of the canonical cube, world units.
-        size_px: Side at which the model renders at its best.
-        opacity_is_matte: Whether opacity is that of the head alone; else the background is part of the volume.
-        mean_ws: Average codes.
-        ws_std: Spread of the codes around them, one number.
-    """
+    @property
+    def network(self) -> nn.Module:
+        """All weights, for methods that tune them."""
 
-    network: nn.Module
-    side: float
-    size_px: int
-    opacity_is_matte: bool
-    mean_ws: Float[Tensor, "1 num_ws w_dim"]
-    ws_std: float
+    @property
+    def side(self) -> float:
+        """Edge of the canonical cube, world units."""
+
+    @property
+    def size_px(self) -> int:
+        """Side at which the model renders at its best."""
+
+    @property
+    def opacity_is_matte(self) -> bool:
+        """Whether opacity is that of the head alone; else the background is part of the volume."""
+
+    @property
+    def mean_ws(self) -> Float[Tensor, "1 num_ws w_dim"]:
+        """Average codes."""
+
+    @property
+    def ws_std(self) -> float:
+        """Spread of the codes around them, one number."""
 
     def head(self, ws: Float[Tensor, "1 num_ws w_dim"]) -> Head:
         """The head of some codes."""
