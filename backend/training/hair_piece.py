@@ -20,14 +20,15 @@ from backend.training.light import linear_from_srgb
 from backend.training.paint import smooth_step
 from backend.training.pieces import HAIR
 from backend.training.solid import SIDE
+from backend.training.subject import DOWN, Hits, Surface
 from backend.training.subject import HAIR as HAIR_KIND
-from backend.training.subject import Hits, Surface
 
 BURIED_M = 0.0022  # Hair that is nowhere further from the skin than this is left out; the scalp is tinted anyway.
 SMALLEST_SHARE = 0.02  # Loose pieces smaller than this share of all triangles are left out.
 # Strands end up to so far before the hair's ends, seen so deep below its surface.
 RAGGED_M, DEEP_M = 0.009, 0.004
 ROOTS_M = (0.0016, 0.0022)  # Hair nearer to the skin than the first is none, the second is how much strands differ.
+DOWN_M = 0.006  # Hair nearer to the skin than this casts no shadow on it.
 RIM_THICKNESS_M, STEP_M = 0.010, 0.0005  # The outline is loose where hair is thinner than this.
 RIM = 0.24  # Cosine between normal and view below which the hair's outline is loose.
 LOCK_TILT, LEAN_RAD = 0.30, 0.10
@@ -83,7 +84,7 @@ class HairPiece:
         style_name: A MakeHuman hair.
     """
 
-    kind, bake_spacing = HAIR_KIND, 0.006
+    bake_spacing = 0.006
 
     def __init__(
         self, shell: HairShell, vertices: Float[np.ndarray, "v 3"], appearance: Appearance, style_name: str
@@ -91,6 +92,8 @@ class HairPiece:
         self._shell, self._appearance, self._style = shell, appearance, style_name
         self.vertices, self.canonical, self.faces = vertices, shell.vertices, shell.faces
         self.part = np.full(len(shell.faces), HAIR)
+        is_down = sample_lattice(shell.body, shell.vertices)[shell.faces].max(1) < DOWN_M
+        self.kind = np.where(is_down, DOWN, HAIR_KIND)
         self._first, self._second = dual_edges(shell.vertices, shell.faces)
         self._normals = vertex_normals(shell.vertices, shell.faces)
 

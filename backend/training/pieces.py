@@ -23,7 +23,7 @@ class Piece(Protocol):
         canonical: Where the vertices lie in canonical space.
         faces: Triangles.
         part: Label of each triangle.
-        kind: ``subject.SOLID``, ``HAIR`` or ``CLEAR``.
+        kind: Of all triangles or of each: ``subject.SOLID``, ``HAIR``, ``CLEAR`` or ``DOWN``.
         bake_spacing: As in ``Subject``, for the whole piece.
     """
 
@@ -31,7 +31,7 @@ class Piece(Protocol):
     canonical: Float[np.ndarray, "v 3"]
     faces: Int[np.ndarray, "f 3"]
     part: Int[np.ndarray, "f"]
-    kind: int
+    kind: int | Int[np.ndarray, "f"]
     bake_spacing: float
 
     def surface(self, hits: Hits) -> Surface:
@@ -56,7 +56,7 @@ def assemble(pieces: Sequence[Piece]) -> Subject:
     return Subject(
         np.concatenate([piece.vertices for piece in pieces]),
         np.concatenate([piece.faces + start for piece, start in zip(pieces, starts[:-1], strict=True)]),
-        np.concatenate([np.full(len(piece.faces), piece.kind) for piece in pieces]),
+        np.concatenate([np.broadcast_to(piece.kind, len(piece.faces)) for piece in pieces]),
         surface_of_hit,
         np.concatenate([np.full(count, piece.bake_spacing) for piece, count in zip(pieces, counts, strict=True)]),
     )

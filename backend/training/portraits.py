@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 
@@ -19,6 +19,8 @@ from backend.training.dataset import BALD, Dressing, hair_distance
 from backend.training.glasses import Glasses, wear
 from backend.training.hair_piece import HairPiece, HairShell, hair_shell
 from backend.training.makehuman import BASE_VERTICES, METRES_PER_DM, ORIGIN_DM, MakeHuman, fit_proxy, to_canonical
+from backend.training.motion import FaceMover, Motion
+from backend.training.mouth_piece import MouthPiece
 from backend.training.pieces import Piece, assemble
 from backend.training.solid import SIDE, BodySolid, lattice_points
 from backend.training.subject import Subject
@@ -36,11 +38,13 @@ class PortraitScene:
         subject: What is rendered.
         canonical: Its vertices in canonical space.
         part: Label of each triangle, a place in ``pieces.PART_NAMES``.
+        body_face: The triangle of ``body_piece.BodyCanvas`` that each triangle is; -1 for all but skin and eyes.
     """
 
     subject: Subject
     canonical: Float[np.ndarray, "v 3"]
-    part: np.ndarray
+    part: Int[np.ndarray, "f"]
+    body_face: Int[np.ndarray, "f"]
 
 
 def portrait_camera(*, yaw_deg: float, pitch_deg: float) -> Camera:
@@ -56,10 +60,19 @@ class PortraitStudio:
         solid: The mean body, canonical.
         canonical: Hair and tops.
         template: Carries hair onto other heads.
+        mover: Makes faces; needed for motion only.
     """
 
-    def __init__(self, makehuman: MakeHuman, solid: BodySolid, canonical: CanonicalSet, template: Template) -> None:
+    def __init__(
+        self,
+        makehuman: MakeHuman,
+        solid: BodySolid,
+        canonical: CanonicalSet,
+        template: Template,
+        mover: FaceMover | None = None,
+    ) -> None:
         self.makehuman, self.solid, self.canonical, self.template = makehuman, solid, canonical, template
+        self.mover = mover
         self._garments: dict[str, Garment] = {}
 
     def scene(
@@ -67,38 +80,74 @@ class PortraitStudio:
         base_dm: Float[np.ndarray, "19158 3"],
         appearance: Appearance,
         dressing: Dressing,
+        *,
+        motion: Motion | None = None,
         glasses: Glasses | None = None,
     ) -> PortraitScene:
-        """A person: MakeHuman's skin, eyes and top with their shape, and hair carried along by the template."""
-        garment = self._garment(TOPS[dressing.top])
-        canvas = self._canvas
+        """A person: MakeHuman's skin, eyes and top with their shape, and hair carried along by the template.
+
+        Args:
+            base_dm: The head at rest, arms lowered.
+            appearance: Colours.
+            dressing: Hair and top.
+            motion: Expression and pose; at rest when omitted.
+            glasses: None when omitted.
+
+        Raises:
+            ValueError: There is motion, and the studio has nothing that moves.
+        """
+        if motion is not None and self.mover is None:
+            raise ValueError("a studio without a FaceMover shows heads at rest only")
+        expressed = base_dm if motion is None or self.mover is None else self.mover.with_expression(base_dm, motion)
+        posed = expressed if motion is None or self.mover is None else self.mover.posed(expressed, motion)
+        garment, canvas = self._garment(TOPS[dressing.top]), self.canvas
         hidden = garment.hides[np.minimum(canvas.used, BASE_VERTICES - 1)][canvas.faces].all(1)
         hidden[canvas.skin_count :] = False
-        body = canvas.vertices(base_dm)
+        body = canvas.vertices(posed)
         pieces: list[Piece] = [
             BodyPiece(canvas, canvas.paint(appearance), body, hidden),
-            ClothPiece(garment, base_dm, appearance),
+            ClothPiece(garment, posed, appearance),
         ]
         shell = self._hair(dressing)
         if shell is not None:
-            carried = shell.vertices + self._carry(base_dm, shell.vertices)
+            carried = self._carried(shell.vertices, expressed, motion)
             pieces.append(HairPiece(shell, carried, appearance, HAIR_STYLES[dressing.style]))
+        if motion is not None and self.mover is not None:
+            pieces.append(self._mouth(self.mover, base_dm, expressed, motion))
         if glasses is not None:
             pieces += wear(glasses, canvas, body)
         return PortraitScene(
             assemble(pieces),
             np.concatenate([piece.canonical for piece in pieces]),
             np.concatenate([piece.part for piece in pieces]),
+            np.concatenate([np.flatnonzero(~hidden), np.full(sum(len(piece.faces) for piece in pieces[1:]), -1)]),
         )
 
+    def _mouth(
+        self,
+        mover: FaceMover,
+        base_dm: Float[np.ndarray, "19158 3"],
+        expressed: Float[np.ndarray, "19158 3"],
+        motion: Motion,
+    ) -> MouthPiece:
+        placed = to_canonical(mover.mouth.place(base_dm, motion.expression))
+        with_head = np.tile([0.0, 1.0], (len(placed), 1))
+        rest = to_canonical(mover.mouth.place(self._parted_base, {}))
+        return MouthPiece(mover.mouth, mover.posed_points(placed, with_head, expressed, motion), rest)
+
     @cached_property
-    def _canvas(self) -> BodyCanvas:
+    def _parted_base(self) -> Float[np.ndarray, "19158 3"]:
+        """The base mesh of canonical space."""
+        return self.solid.vertices[:BASE_VERTICES] / METRES_PER_DM + ORIGIN_DM
+
+    @cached_property
+    def canvas(self) -> BodyCanvas:
+        """What portraits show of the body."""
         return BodyCanvas(self.makehuman, self.solid)
 
     def _garment(self, name: str) -> Garment:
         if name not in self._garments:
-            parted_base = self.solid.vertices[:BASE_VERTICES] / METRES_PER_DM + ORIGIN_DM
-            self._garments[name] = load_garment(self.makehuman, name, parted_base)
+            self._garments[name] = load_garment(self.makehuman, name, self._parted_base)
         return self._garments[name]
 
     def _hair(self, dressing: Dressing) -> HairShell | None:
@@ -109,18 +158,23 @@ class PortraitStudio:
         distance = hair_distance(dressing, self.canonical, grid.reshape(-1, 3)).reshape(grid.shape[:3])
         return hair_shell(distance, self.canonical.body)
 
-    def _carry(
-        self, base_dm: Float[np.ndarray, "19158 3"], points: Float[np.ndarray, "n 3"]
+    def _carried(
+        self, points: Float[np.ndarray, "n 3"], expressed: Float[np.ndarray, "19158 3"], motion: Motion | None
     ) -> Float[np.ndarray, "n 3"]:
-        """How far a person's head moves canonical points: the template's movement on a lattice."""
-        skin = np.concatenate([to_canonical(base_dm), to_canonical(fit_proxy(self.makehuman.eyes, base_dm))])
+        """Canonical points on a person's head: they move as the template does, read from a lattice."""
+        skin = np.concatenate([to_canonical(expressed), to_canonical(fit_proxy(self.makehuman.eyes, expressed))])
         near, weight = self._carriers
         offsets = np.einsum("nk,nkc->nc", weight, (skin - self.solid.vertices)[near])
-        lattice = (lattice_binding(self.template, SIDE) @ offsets).reshape((LATTICE_NODES,) * 3 + (3,))
-        index = (points / SIDE + 0.5).T * (LATTICE_NODES - 1)
-        return np.stack(
-            [map_coordinates(lattice[..., axis], index, order=1, mode="nearest") for axis in range(3)], axis=1
-        )
+        lattice = lattice_binding(self.template, SIDE) @ offsets
+        shaped = points + _between_nodes(lattice, points)
+        if motion is None or self.mover is None:
+            return shaped
+        return self.mover.posed_points(shaped, _between_nodes(self._lattice_shares, points), expressed, motion)
+
+    @cached_property
+    def _lattice_shares(self) -> Float[np.ndarray, "n 2"]:
+        """Share of lattice nodes that goes with neck and head."""
+        return self.template.point_shares(lattice_binding(self.template, SIDE))
 
     @cached_property
     def _carriers(self) -> tuple[np.ndarray, np.ndarray]:
@@ -128,3 +182,10 @@ class PortraitStudio:
         distance, near = cKDTree(self.solid.vertices).query(self.template.vertices, k=CARRIERS)
         weight = 1 / (distance + 1e-4) ** 2
         return near, weight / weight.sum(1, keepdims=True)
+
+
+def _between_nodes(lattice: Float[np.ndarray, "n c"], points: Float[np.ndarray, "p 3"]) -> Float[np.ndarray, "p c"]:
+    """Trilinear values of a lattice over the canonical cube, of which each column is one number of all nodes."""
+    index = (points / SIDE + 0.5).T * (LATTICE_NODES - 1)
+    columns = lattice.T.reshape(-1, LATTICE_NODES, LATTICE_NODES, LATTICE_NODES)
+    return np.stack([map_coordinates(column, index, order=1, mode="nearest") for column in columns], axis=1)

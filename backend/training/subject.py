@@ -15,8 +15,9 @@ from backend.training.light import sphere_directions
 
 LIFT = 2e-3  # Start of shadow rays above the surface, in radii of the mesh.
 SKY_DIRECTIONS = 64
-# Kinds of triangles: solid; hair, which hides softly and casts shadows; lenses, which do neither.
-SOLID, HAIR, CLEAR = 0, 1, 2
+# Kinds of triangles: solid; hair, which hides softly and casts shadows; lenses, which do neither; hair so near to the
+# skin that it hides softly and casts none.
+SOLID, HAIR, CLEAR, DOWN = range(4)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Hits:
     Args:
         triangle: Index into its faces.
         barycentric: Weights of the corners.
-        kind: ``SOLID``, ``HAIR`` or ``CLEAR``.
+        kind: ``SOLID``, ``HAIR``, ``CLEAR`` or ``DOWN``.
         points: World coordinates.
         normals: Smooth unit normals, turned to the side that is seen.
         to_camera: Unit vectors.
@@ -117,7 +118,7 @@ class Subject:
     Args:
         vertices: World coordinates.
         faces: Counter-clockwise seen from outside.
-        kind: ``SOLID``, ``HAIR`` or ``CLEAR``, of each triangle.
+        kind: ``SOLID``, ``HAIR``, ``CLEAR`` or ``DOWN``, of each triangle.
         surface_of_hit: The paint.
         bake_spacing: Of each vertex: surrounding light is found no denser than this, world units; everywhere when
             omitted or 0.
@@ -147,7 +148,7 @@ class Subject:
     @cached_property
     def light_caster(self) -> Caster:
         """Finds what casts shadows."""
-        is_dark = self.kind != CLEAR
+        is_dark = (self.kind == SOLID) | (self.kind == HAIR)
         return self.caster if is_dark.all() else Caster(self.vertices, self.faces[is_dark])
 
     @cached_property
