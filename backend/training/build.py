@@ -17,9 +17,10 @@ from backend.training.canonical import CanonicalSet
 from backend.training.dataset import BALD, TrainingHead, sample_training_head
 from backend.training.heads import HeadShapes
 from backend.training.kept import kept
+from backend.training.person import Population
 from backend.training.portraits import PortraitStudio
 from backend.training.prepare import DISTANCE_RANGE_M, Prepared, load_heads, prepare
-from backend.training.sliders import Population, build_directions
+from backend.training.sliders import build_directions
 from backend.training.solid import BodySolid
 from backend.training.starter import Trainer, TrainingConfig, measure, new_generator
 
