@@ -42,8 +42,8 @@ class OffsetWeights:
         symmetry: Of the hidden side to the seen one.
         shape: Change of depth and opacity from both sides.
         empty: Anything of the head outside its silhouette.
-        smooth: Steps between neighbouring cells of the offset, in spreads of the planes.
-        size: Squared size of the offset, in spreads of the planes.
+        smooth: Steps between neighbouring cells of what is added to the start, in spreads of the planes.
+        size: Squared size of that, in spreads of the planes.
     """
 
     adjacent: float = 0.1
@@ -106,8 +106,9 @@ class Refinement:
         self._task, self._head, self._weights = task, head, weights
         self._spread = float(head.planes.std())
         first = torch.zeros_like(head.planes) if start.plane_offset is None else start.plane_offset
-        self._before = head.moved(first)
-        self._offset = first.detach().clone().requires_grad_(True)
+        self._first = first.detach()
+        self._before = head.moved(self._first)
+        self._offset = self._first.clone().requires_grad_(True)
         self._views = PseudoViews(task.model.side, self.size_px, 1, task.random, superresolve=False)
 
     @property
@@ -139,7 +140,7 @@ class Refinement:
             head, portrait, depth, side=side, tolerance=TOLERANCE * side, random=task.random
         )
         terms["shape"] = weights.shape * shape_loss(head, self._before, portrait, self._views)
-        relative = self._offset / self._spread
+        relative = (self._offset - self._first) / self._spread
         terms["smooth"] = weights.smooth * total_variation(relative)
         terms["size"] = weights.size * relative.square().mean()
         return terms
