@@ -11,6 +11,7 @@ from backend.camera import Camera, look_at_camera, project
 HEAD_CENTRE_M = np.array([0.0, 0.0, 0.03])
 FILM_M = 0.024  # Short side of a small-format picture, to which focal lengths refer.
 LENSES_MM = (35.0, 135.0)
+WIDEST_FRAME_M = 0.44  # A wider crop would show that there are no arms.
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def sample_framing(rng: np.random.Generator) -> Framing:
         pitch_deg=float(np.clip(rng.normal(0, 22 if steep else 9), -45, 45)),
         roll_deg=float(np.clip(rng.normal(0, 20 if rng.random() < 0.12 else 6), -60, 60)),
         distance_m=max(distance, 0.45),
-        frame_m=float(np.exp(rng.normal(np.log(0.38), 0.14))),
+        frame_m=float(np.clip(np.exp(rng.normal(np.log(0.35), 0.14)), 0.24, WIDEST_FRAME_M)),
         aim=_pair(rng.normal(0, 0.22, 2)),
         shift=_pair(rng.normal(0, 0.03, 2)),
     )
