@@ -19,7 +19,7 @@ from backend.mesh import Mesh, corner_fans, directed_edges, is_closed, is_manifo
 TAUBIN_SHRINK, TAUBIN_GROW = 0.5, -0.53  # Pass band 0.11: removes stairs, keeps volume; Taubin 1995, section 3.
 # The decimation's error threshold starts at 1e-9 squared units and grows with this power of the round. At this size of
 # the mesh the rounds sort the edges by error; in metres nearly all would fall below the first thresholds.
-BLUR_NODES = (0.0, 1.0, 2.0, 4.0)
+BLUR_NODES = (0.0, 1.0, 2.0, 4.0, 8.0)
 AGGRESSIVENESS = (4.0, 7.0, 3.0, 2.0)
 DECIMATION_SIZE = 200.0
 
@@ -62,7 +62,10 @@ def _closed_surface(
 def _reduced_surface(
     values: Float[np.ndarray, "n n n"], blur_nodes: float, *, spacing: float, config: SurfaceConfig
 ) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
-    softened = gaussian_filter(values, blur_nodes) if blur_nodes else values
+    softened = values.copy()
+    if blur_nodes:  # The outermost nodes stay outside, or the surface would end open at the cube's walls.
+        inside = (slice(1, -1),) * 3
+        softened[inside] = gaussian_filter(values, blur_nodes)[inside]
     vertices, faces = largest_solid(*_marching_cubes(softened, spacing=spacing))
     vertices = smooth_taubin(vertices, faces, steps=config.smoothing_steps)
     return decimate(vertices, faces, target=config.faces)

@@ -130,6 +130,18 @@ def test_the_same_field_gives_the_same_mesh():
     np.testing.assert_array_equal(first.faces, second.faces)
 
 
+def test_noise_through_the_whole_cube_becomes_a_closed_mesh():
+    """What an untrained generator gives: foam up to the walls, which blurring must not open."""
+    lattice = torch.randn((1, 1, 24, 24, 24), generator=torch.Generator().manual_seed(0))
+
+    def distance(points):
+        grid = (points / 0.21).reshape(1, 1, 1, -1, 3)
+        return 0.01 * torch.nn.functional.grid_sample(lattice, grid, align_corners=True).reshape(-1)
+
+    mesh = extract_surface(DistanceField(distance), replace(COARSE, bust_cut=None, faces=2000))
+    assert_solid(mesh, 2000)
+
+
 def test_an_empty_field_says_so():
     with pytest.raises(ModelError, match="empty head"):
         extract_surface(DistanceField(ball(0.1, (5.0, 0.0, 0.0))), WHOLE)
