@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long one frame of the published EG3D size takes, with random weights.
+"""How long one frame of the published EG3D size takes, with random weights, beside the same frame in the plain way.
+
+Processor seconds are the fairer figure where other programs run.
 
 python benchmarks/generator.py [--device cpu] [--threads 1] [--repeat 3]
 """
@@ -21,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from backend.generator.config import GeneratorConfig
 from backend.generator.eg3d_camera import FFHQ_FOCAL, orbit_pose
 from backend.generator.plane_generator import PlaneGenerator
+from benchmarks.plain_generator import plain_frame
 
 Result = TypeVar("Result")
 
@@ -65,7 +68,12 @@ def main() -> None:
         "volume, 128 x 128 x (48 + 48)", lambda: generator.render(planes, cam2world, intrinsics, size_px=128)
     )
     timed("super-resolution to 512", lambda: generator.view(ws, rendering))
-    timed("frame", lambda: generator(generator.make_ws(z, label), cam2world, intrinsics, size_px=128))
+    images = timed("frame", lambda: generator(generator.make_ws(z, label), cam2world, intrinsics))
+    if device == "cpu":
+        plain = timed("frame, plain", lambda: plain_frame(generator, ws, cam2world, intrinsics))
+        print(f"largest difference {float((plain - images.image).abs().max() / images.image.abs().max()):.1e}")
+    half = torch.float16 if device == "cuda" else torch.bfloat16
+    timed(f"super-resolution, {half}", lambda: generator.view(ws, rendering, half=half))
     points = torch.rand(10**6, 3, device=device) - 0.5
     field = generator.field(ws)
     timed("density of 10^6 points", lambda: field.density(points))

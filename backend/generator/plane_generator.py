@@ -25,7 +25,7 @@ from backend.generator.config import GeneratorConfig
 from backend.generator.decoder import Decoder
 from backend.generator.layers import NoiseMode, ToRGB
 from backend.generator.mapping import MappingNetwork
-from backend.generator.planes import sample_planes
+from backend.generator.planes import PlaneLookup
 from backend.generator.rays import camera_rays, cube_limits
 from backend.generator.superresolution import SuperResolution
 from backend.generator.synthesis import SynthesisNetwork, channel_table
@@ -186,7 +186,7 @@ class PlaneGenerator(nn.Module):
     ) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n c"]]:
         """Density before activation and colour features of points, world units."""
         with full_precision(planes):
-            return self.decoder(_sample(self.config, planes.float(), points))
+            return self.decoder(plane_lookup(self.config, planes, arrange=False).mean(points))
 
     def render(
         self,
@@ -210,11 +210,12 @@ class PlaneGenerator(nn.Module):
             u: As `volume.render_rays` takes it.
             deform: From where rays sample to the planes' own space, such as `deformation.MeshDeformation`.
         """
+        lookup = plane_lookup(self.config, planes)
 
         def visible(points: Tensor) -> tuple[Tensor, Tensor]:
             if deform is not None:
                 points = deform(points)
-            raw, features = self.raw_field(planes, points)
+            raw, features = self.decoder(lookup.mean(points))
             return without_margin(self.config, points, raw), features
 
         with full_precision(planes):
@@ -324,6 +325,7 @@ class PlaneField:
         self._config = config
         self._generator = generator
         self._points_per_chunk = points_per_chunk
+        self._lookup = plane_lookup(config, planes)
 
     def density(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
         """Density after activation, per world unit, not negative; high inside."""
@@ -334,11 +336,11 @@ class PlaneField:
         return torch.cat([self._color(part) for part in points.split(self._points_per_chunk)])
 
     def _density(self, points: Tensor) -> Tensor:
-        raw = self._generator.decoder.raw_density(_sample(self._config, self.planes, points[None]))[0]
+        raw = self._generator.decoder.raw_density(self._lookup.mean(points[None]))[0]
         return activate_density(without_margin(self._config, points, raw))
 
     def _color(self, points: Tensor) -> Tensor:
-        features = _sample(self._config, self.planes, points[None])
+        features = self._lookup.mean(points[None])
         decoder = self._generator.decoder
         if not self._config.has_torgb:
             rgb = signed_colors(decoder.rgb(features), self._config)[0]
@@ -351,6 +353,13 @@ class PlaneField:
 def full_precision(x: Tensor) -> AbstractContextManager[None]:
     """Where 16 bits would not do: inside an autocast only the convolutions are computed with so few."""
     return torch.autocast(x.device.type, enabled=False)
+
+
+def plane_lookup(config: GeneratorConfig, planes: Float[Tensor, "b 3 cd r r"], *, arrange: bool = True) -> PlaneLookup:
+    """Planes of a configuration; see `PlaneLookup` for `arrange`."""
+    return PlaneLookup(
+        planes.float(), side=config.side, axes=config.plane_axes, depth=config.plane_depth, arrange=arrange
+    )
 
 
 def make_rays(
@@ -394,10 +403,6 @@ def _background_network(config: GeneratorConfig, resolution: int) -> SynthesisNe
         channels=channel_table(resolution, base=config.channel_base // 2, largest=config.channel_max),
         clamp=config.clamp,
     )
-
-
-def _sample(config: GeneratorConfig, planes: Tensor, points: Tensor) -> Tensor:
-    return sample_planes(planes, points, side=config.side, axes=config.plane_axes, depth=config.plane_depth)
 
 
 def _resize(image: Float[Tensor, "b c s s"], size_px: int) -> Float[Tensor, "b c r r"]:

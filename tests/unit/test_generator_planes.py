@@ -5,7 +5,12 @@ import math
 import pytest
 import torch
 
-from backend.generator.planes import sample_each_plane, sample_planes
+from backend.generator.planes import PlaneLookup, sample_each_plane
+
+
+def sample_planes(planes, points, **options):
+    return PlaneLookup(planes, **options).mean(points)
+
 
 # Width, height and thickness of each plane, from the tables of the papers' code in words.
 SPANS = {"eg3d": ["xyz", "xzy", "zxy"], "corrected": ["xyz", "xzy", "yzx"]}
