@@ -10,6 +10,7 @@ from typing import Any
 from backend.checkpoint.contents import Contents
 from backend.checkpoint.options import family_of_shapes, options_of_shapes
 from backend.checkpoint.plain import LazyTensor
+from backend.checkpoint.pose_prediction import PREFIX, predictor_config, predictor_shapes, predictor_tensors
 from backend.encoder import arcface, triplanenet
 from backend.errors import ModelError
 from backend.generator import official
@@ -62,7 +63,11 @@ def identify(contents: Contents, generator: Contents | None = None) -> Identifie
         return Identified("arcface", None, dict(contents.tensors), [])
     config, remarks = _config(contents)
     tensors = _without_ignored(contents.tensors)
-    check_shapes(shapes_in(tensors), official.expected_shapes(config))
+    if config.family == "portrait3d":
+        tensors |= predictor_tensors(contents.discriminator)
+        if not any(name.startswith(PREFIX) for name in tensors):
+            remarks.append("The file holds no pose predictor (D_ema); heads are taken to look straight ahead.")
+    check_shapes(shapes_in(tensors), expected_shapes(config.family, config, shapes_in(tensors)))
     return Identified(config.family, config, tensors, remarks)
 
 
@@ -155,13 +160,14 @@ def expected_shapes(family: str, config: GeneratorConfig | None, found: Shapes) 
     if config is None:
         return arcface.expected_shapes(arcface.read_config(found))
     shapes = official.expected_shapes(config)
+    if family == "portrait3d":
+        predictor = predictor_config(found, config)
+        return shapes if predictor is None else shapes | predictor_shapes(predictor)
     if family != "triplanenet":
         return shapes
-    encoders = triplanenet.read_config(found)
+    inside = {f"{DECODER}{name}": shape for name, shape in shapes.items()}
     average = {AVERAGE: found[AVERAGE]} if AVERAGE in found else {}
-    return (
-        triplanenet.expected_shapes(encoders) | {f"{DECODER}{name}": shape for name, shape in shapes.items()} | average
-    )
+    return triplanenet.expected_shapes(triplanenet.read_config(found)) | inside | average
 
 
 def check_shapes(found: Shapes, expected: Shapes) -> None:

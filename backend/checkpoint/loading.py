@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from backend.catalogue import Installed
+from backend.checkpoint.pose_prediction import PREFIX, predictor_config
 from backend.encoder.triplanenet import TriPlaneNet, load_triplanenet
 from backend.errors import ModelError
 from backend.generator.config import GeneratorConfig
 from backend.generator.plane_generator import PlaneGenerator
+from backend.generator.pose_predictor import PosePredictor
 from backend.models import read_weights
-
-DECODER = "decoder."  # Where a TriPlaneNet file keeps its generator.
-POSE_PREDICTOR = "pose_predictor."  # Where a 3DPortraitGAN file keeps what predicts a body's pose from pictures.
 
 
 @dataclass(frozen=True)
@@ -26,11 +25,13 @@ class LoadedGenerator:
         generator: In evaluation mode, frozen, on the CPU.
         identity: ``id``, ``family``, ``licence`` and ``commercial_use``, for the record.
         encoder: TriPlaneNet around the same generator, where the file holds one.
+        pose_predictor: From pictures to the body poses that the generator takes, where the file holds one.
     """
 
     generator: PlaneGenerator
     identity: dict[str, str]
     encoder: TriPlaneNet | None = None
+    pose_predictor: PosePredictor | None = None
 
 
 def load_generator(installed: Installed) -> LoadedGenerator:
@@ -46,7 +47,7 @@ def load_generator(installed: Installed) -> LoadedGenerator:
         if metadata["family"] == "triplanenet":
             encoder = load_triplanenet(tensors, config)
             return LoadedGenerator(encoder.decoder, identity, encoder)
-        return LoadedGenerator(_generator(config, tensors), identity)
+        return LoadedGenerator(_generator(config, tensors), identity, pose_predictor=_pose_predictor(config, tensors))
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(
             f"The model “{installed.name}” does not fit this version of Protome. Add it again from its own file.",
@@ -59,6 +60,17 @@ def _generator(config: GeneratorConfig, tensors: dict[str, Tensor]) -> PlaneGene
     with torch.device("meta"):
         generator = PlaneGenerator(config)
     generator.load_state_dict(
-        {name: tensor for name, tensor in tensors.items() if not name.startswith(POSE_PREDICTOR)}, assign=True
+        {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}, assign=True
     )
     return generator.eval().requires_grad_(False)
+
+
+def _pose_predictor(config: GeneratorConfig, tensors: dict[str, Tensor]) -> PosePredictor | None:
+    sizes = predictor_config({name: tuple(tensor.shape) for name, tensor in tensors.items()}, config)
+    if sizes is None:
+        return None
+    with torch.device("meta"):
+        predictor = PosePredictor(sizes)
+    own = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
+    predictor.load_state_dict(own, assign=True)
+    return predictor.eval().requires_grad_(False)

@@ -21,6 +21,7 @@ from backend.checkpoint.install import add_model
 from backend.checkpoint.licences import PUBLISHED
 from backend.checkpoint.loading import load_generator
 from backend.checkpoint.options import family_of_shapes, options_of_shapes
+from backend.checkpoint.pose_prediction import predictor_config, predictor_shapes
 from backend.checkpoint.upkeep import remove_model, verify_model
 from backend.encoder.config import BodyConfig, PlaneEncoderConfig, StyleEncoderConfig, TriPlaneNetConfig
 from backend.encoder.triplanenet import expected_shapes as encoder_shapes
@@ -28,8 +29,9 @@ from backend.errors import ModelError, OutputError, ProtomeError, SettingsError
 from backend.folders import models_folder
 from backend.generator import official
 from backend.generator.config import RenderConfig
+from backend.generator.pose_predictor import PosePredictor, PosePredictorConfig, is_used
 from tests.checkpoints import FACES, INIT, SMALL, network_pickle, network_state
-from tests.unit.parity import FOLDER
+from tests.unit.parity import FOLDER, Fixture, fixtures
 
 GRID = replace(
     SMALL,
@@ -205,6 +207,54 @@ def test_triplanenet_is_kept_with_its_generator_and_average(tmp_path, triplanene
     assert len(own.remarks) == 2
     loaded = load_generator(find_generator("own average"))
     assert torch.equal(loaded.encoder.latent_avg[0], decoder["backbone.mapping.w_avg"])
+
+
+PORTRAIT = replace(
+    GRID, family="portrait3d", pose_dim=6, has_camera_shift=False, mesh_share=0.8, raw_level=15.0, clamp=None
+)
+
+
+def portrait_state() -> dict:
+    """A 3DPortraitGAN generator; the body's arrays, which are SMPL's, are left out."""
+    return network_state(PORTRAIT) | {"renderer.shaped_smpl": torch.ones(4, 5, 3)}
+
+
+def test_3dportraitgan_brings_its_pose_predictor(tmp_path):
+    sizes = PosePredictorConfig(32, 64, channel_base=96, channel_max=6, head_widths=(8, 7))
+    predictor = PosePredictor(sizes).state_dict()
+    training = {"mapping.fc0.weight": torch.ones(2, 2), "b4.fc.weight": torch.ones(2, 2), "b4.out.bias": torch.ones(2)}
+    path = tmp_path / "portrait.pkl"
+    options = {name: value for name, value in GRID_OPTIONS.items() if name not in ("triplane_size", "trans_reg")}
+    init = INIT | {"thickness": 0.25, "explicitly_symmetry": True, "batch_size": 4}
+    path.write_bytes(
+        network_pickle(portrait_state(), init=init, rendering=options, others={"D_ema": predictor | training})
+    )
+    added = add_model(path, accept=accept)
+    assert (added.family, added.remarks) == ("portrait3d", [])
+    loaded = load_generator(find_generator("portrait"))
+    assert loaded.pose_predictor.config == sizes
+    state = loaded.pose_predictor.state_dict()
+    assert all(torch.equal(state[name], predictor[name]) for name in predictor)
+    stored = read_header(added.path).tensors
+    left_out = ("renderer.", "pose_predictor.mapping.", "pose_predictor.b4.fc.", "pose_predictor.b4.out.")
+    assert not any(name.startswith(left_out) for name in stored)
+    assert verify_model(find_generator("portrait")) == len(network_state(PORTRAIT)) + len(predictor)
+
+
+def test_3dportraitgans_bare_tensors_come_without_a_pose_predictor(tmp_path):
+    added = add_model(saved(tmp_path, portrait_state()), accept=accept)
+    assert added.family == "portrait3d" and "D_ema" in added.remarks[1]
+    assert load_generator(find_generator("state")).pose_predictor is None
+
+
+@pytest.mark.parametrize("path", fixtures(lambda meta: "pose_branch_widths" in meta))
+def test_a_pose_predictors_sizes_are_read_from_its_tensors(path):
+    fixture = Fixture(path)
+    meta = fixture.meta
+    found = {f"pose_predictor.{name}": tuple(value.shape) for name, value in fixture.state().items() if is_used(name)}
+    config = predictor_config(found, replace(PORTRAIT, neural_resolution=meta["neural_rendering_resolution"]))
+    assert (config.image_resolution, config.head_widths) == (meta["img_resolution"], tuple(meta["pose_branch_widths"]))
+    assert predictor_shapes(config) == found
 
 
 def test_triplanenets_generator_file_alone_is_an_eg3d_generator(tmp_path):
