@@ -36,7 +36,7 @@ USAGE = """\
 usage: protome.py [--env DIR] COMMAND ...
 
   setup       only make or repair the environment and fetch the photo models
-  COMMAND     any command of the backend: invert, resynthesize, batch, doctor, worker
+  COMMAND     any command of the backend: invert, resynthesize, batch, models, doctor, worker
               (protome.py COMMAND --help says more)
   --env DIR   folder of the environment; .venv beside this project otherwise
 """
