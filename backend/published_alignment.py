@@ -160,7 +160,8 @@ def cut_window(
 def published_camera(head_camera: Camera, template: Template, family: Family, config: CameraConfig) -> Camera:
     """The camera that a family's labels give to a portrait.
 
-    Published labels know one distance and one lens; what the head's own distance was is in the crop.
+    Published labels know one distance and one lens; what the head's own distance was is in the crop. And they look
+    through the crop's middle, so that their turn is a little beside that of the photo's own axis.
 
     Args:
         head_camera: Fitted to the portrait in the template's frame, metres, with the family's lens.
