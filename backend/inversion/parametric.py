@@ -18,8 +18,11 @@ from backend.template import Template
 
 ROUNDS = 4
 EXPRESSION_STD = 0.35
+# Gaze is not in the landmarks used, and a mouth closed over an open jaw looks like a long chin.
+HELD_EXPRESSIONS = ("eyeLook", "mouthClose")
+HELD_STD = 1e-3
 LARGEST_SHAPE = 4.0  # Standard deviations.
-IRIS_LANDMARKS = 468  # From here on the face mesh follows the gaze, which the template has not.
+IRIS_LANDMARKS = 468  # From here on the face mesh follows the gaze.
 # A detected landmark scatters by about this share of a portrait width (0.9 mm at 63 mm between the eyes).
 DETECTION_NOISE_M = 0.0009
 
@@ -106,12 +109,13 @@ def _evidence(template: Template, landmarks: Float[np.ndarray, "478 2"]) -> _Evi
     corners = template.faces[template.landmark_faces[used]]
     weights = template.landmark_weights[used]
     basis = np.concatenate([template.shape, template.expression])
+    is_held = [name.startswith(HELD_EXPRESSIONS) for name in template.expression_names]
     return _Evidence(
         seen=landmarks[used],
         rest=np.einsum("nci,nc->ni", (template.vertices + template.neutral)[corners], weights),
         moves=np.einsum("knci,nc->kni", basis[:, corners], weights),
         noise=np.hypot(template.landmark_noise[used], DETECTION_NOISE_M),
-        prior=np.concatenate([np.ones(len(template.shape)), np.full(len(template.expression), 1 / EXPRESSION_STD)]),
+        prior=np.concatenate([np.ones(len(template.shape)), 1 / np.where(is_held, HELD_STD, EXPRESSION_STD)]),
         shape_count=len(template.shape),
     )
 

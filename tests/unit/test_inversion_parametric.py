@@ -117,3 +117,12 @@ def test_uncertain_landmarks_count_for_less(template):
     careless = fit_template(template, image, Lens(FOCAL))
     careful = fit_template(replace(template, landmark_noise=noise), image, Lens(FOCAL))
     assert np.linalg.norm(careful.shape - shape) < 0.5 * np.linalg.norm(careless.shape - shape)
+
+
+def test_gaze_and_a_mouth_closed_over_an_open_jaw_are_not_guessed(template):
+    held = replace(template, expression_names=("jawOpen", "mouthClose", "eyeLookUpLeft"))
+    camera = portrait_camera(10, 5, 0)
+    image, _ = project(camera, landmarks_of(template, np.zeros(SHAPES), np.array([0.5, 0.5, 0.5])))
+    fit = fit_template(held, image, Lens(FOCAL))
+    assert fit.expression[0] > 0.1
+    np.testing.assert_allclose(fit.expression[1:], 0, atol=0.01)
