@@ -27,6 +27,7 @@ from backend.errors import ModelError
 MAX_DEPTH = 32
 MAX_TENSORS = 20_000
 MAX_OPTIONS = 2_000
+MAX_TEXT = 200  # Characters of an option.
 STARTS = {
     b"\x1f\x8b": "a gzip file; unpack it first",
     b"7z\xbc\xaf": "a 7z file; unpack it first",
@@ -227,15 +228,22 @@ def _options(value: Any) -> dict[str, Any] | None:
         if left < 0 or depth > MAX_DEPTH:
             refuse("its options are far more than any published network's.")
         if isinstance(value, dict):
-            return {str(key): copy(one, depth + 1) for key, one in value.items()}
+            return {_printable(str(key)): copy(one, depth + 1) for key, one in value.items()}
         if isinstance(value, list | tuple):
             return [copy(one, depth + 1) for one in value]
-        if value is None or isinstance(value, bool | int | float | str):
+        if isinstance(value, str):
+            return _printable(value)
+        if value is None or isinstance(value, bool | int | float):
             return value
         return refuse("one of its options is neither a number nor a text.")
 
     copied: dict[str, Any] = copy(value, 0)
     return copied
+
+
+def _printable(text: str) -> str:
+    """Without what could steer a terminal, since options are shown in messages."""
+    return "".join(character for character in text[:MAX_TEXT] if character.isprintable())
 
 
 def _side(value: Any) -> int | None:

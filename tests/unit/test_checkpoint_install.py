@@ -86,7 +86,7 @@ def refused(call, kind: type[ProtomeError] = ModelError) -> ProtomeError:
     with pytest.raises(kind) as caught:
         call()
     assert folder_names() == before
-    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+    assert str(caught.value).endswith(".") and str(caught.value).isprintable()
     return caught.value
 
 
@@ -375,6 +375,7 @@ def test_other_networks_are_named(tmp_path, state, sentence):
         (INIT | {"mapping_kwargs": 3}, FACES),
         (INIT | {"channel_base": float("nan")}, FACES),
         (INIT | {"rotation": 3}, FACES),
+        (INIT | {"\x1b[2J\n": 3}, FACES),
         (INIT, FACES | {"box_warp": "wide"}),
         (INIT, FACES | {"box_warp": float("inf")}),
         (INIT, FACES | {"depth_resolution": 10**9}),

@@ -71,7 +71,8 @@ def test_readme_commands_have_the_options_that_readme_says(words):
     script = next(word for word in words if word.endswith(".py"))
     help_command = [sys.executable, script, "--help"]
     if script in BACKEND_COMMANDS and "setup" not in words:
-        command = [BACKEND_COMMANDS[script]] if BACKEND_COMMANDS[script] else words[2 : 4 if words[2] == "models" else 3]
+        chosen = words[2:4] if words[2] == "models" else words[2:3]
+        command = [BACKEND_COMMANDS[script]] if BACKEND_COMMANDS[script] else chosen
         help_command = [sys.executable, "-m", "backend", *command, "--help"]
     answer = subprocess.run(help_command, cwd=ROOT, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
