@@ -13,7 +13,8 @@ from torch import Tensor
 
 from backend.camera import Camera
 from backend.generator.eg3d_camera import label_of, orbit_pose
-from backend.generator.plane_generator import Deform, Images, PlaneGenerator, signed_colors
+from backend.generator.family import signed_colors
+from backend.generator.plane_generator import Deform, Images, PlaneGenerator
 from backend.generator.volume import activate_density
 from backend.inversion.cameras import Cameras
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from backend.generator import volume
-from backend.generator.plane_generator import PlaneGenerator, make_rays, signed_features
+from backend.generator.family import make_rays, signed_features
+from backend.generator.plane_generator import PlaneGenerator
 from backend.generator.planes import sample_each_plane
 from backend.generator.rays import camera_rays, cross_cube
 from backend.surface import _marching_cubes

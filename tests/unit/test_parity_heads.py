@@ -10,7 +10,8 @@ from torch import Tensor
 
 from backend.generator.body_pose import is_left
 from backend.generator.deformation import MeshDeformation, faces_within, squared_distances
-from backend.generator.plane_generator import EMPTY, Images, make_rays, without_margin
+from backend.generator.family import EMPTY, make_rays, without_margin
+from backend.generator.plane_generator import Images
 from backend.generator.planes import sample_each_plane
 from backend.generator.pose_predictor import PosePredictor, _mirrored, is_used
 from backend.generator.volume import coarse_depths, fine_depths, segment_weights

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from backend.generator import eg3d_camera, layers, rays, volume
 from backend.generator.config import GeneratorConfig, RenderConfig
-from backend.generator.plane_generator import signed_features
+from backend.generator.family import signed_features
 from backend.generator.pose_predictor import FilteredConv, halving_conv
 from tests.unit.parity import Fixture, fixtures
 
