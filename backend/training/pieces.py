@@ -23,7 +23,6 @@ class Piece(Protocol):
         canonical: Where the vertices lie in canonical space.
         faces: Triangles.
         part: Label of each triangle.
-        kind: Of all triangles or of each: ``subject.SOLID``, ``HAIR``, ``CLEAR`` or ``DOWN``.
         bake_spacing: As in ``Subject``, for the whole piece.
     """
 
@@ -31,8 +30,11 @@ class Piece(Protocol):
     canonical: Float[np.ndarray, "v 3"]
     faces: Int[np.ndarray, "f 3"]
     part: Int[np.ndarray, "f"]
-    kind: int | Int[np.ndarray, "f"]
     bake_spacing: float
+
+    @property
+    def kind(self) -> int | Int[np.ndarray, "f"]:
+        """Of all triangles or of each: ``subject.SOLID``, ``HAIR``, ``CLEAR`` or ``DOWN``."""
 
     def surface(self, hits: Hits) -> Surface:
         """The paint at hits on this piece; triangles are numbered as in its ``faces``."""
