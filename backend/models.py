@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from backend.errors import ModelError
-from backend.folders import model_path, starter_path
+from backend.folders import PHOTO_MODELS, model_path, starter_path
 
 ALIGNMENT = 8  # Bytes; of the header, as the format's own library writes it.
 ELEMENTS = {
@@ -107,4 +107,6 @@ def content_hash(tensors: dict[str, Tensor]) -> str:
 def _remedy(path: Path) -> str:
     if path == starter_path():
         return "Install Protome again."
-    return "Run scripts/fetch_photo_models.py again."
+    if path.stem in PHOTO_MODELS:
+        return "Run scripts/fetch_photo_models.py again."
+    return "Remove it with `protome models remove` and add it again."

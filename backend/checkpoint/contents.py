@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a file to what counts in it: tensors under their published names, and what the file says of its network."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -78,9 +79,9 @@ def open_contents(path: Path) -> Iterator[Contents]:
         ModelError: The file is missing, damaged, no checkpoint, refused, or changes meanwhile.
     """
     with _opened(path) as file:
-        before = _stamp(path)
-        yield _read(file, path.stat().st_size)
-        if _stamp(path) != before:
+        before = os.fstat(file.fileno())
+        yield _read(file, before.st_size)
+        if not _is_same(before, path):
             raise ModelError(
                 f"{path.name} changed while it was read. Wait until its download is done.", code="checkpoint_changed"
             )
@@ -97,9 +98,12 @@ def _opened(path: Path) -> BufferedIOBase:
         raise ModelError(f"{path} cannot be read: {error.strerror}.", code="model_missing") from error
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns, status.st_ino
+def _is_same(before: os.stat_result, path: Path) -> bool:
+    try:
+        now = path.stat()
+    except OSError:
+        return False
+    return (before.st_ino, before.st_size, before.st_mtime_ns) == (now.st_ino, now.st_size, now.st_mtime_ns)
 
 
 def _read(file: BufferedIOBase, file_bytes: int) -> Contents:

@@ -95,7 +95,7 @@ def _identify_encoder(contents: Contents, generator: Contents | None) -> Identif
 def _config(contents: Contents) -> tuple[GeneratorConfig, list[str]]:
     """The generator's configuration from what the file says, else from the tensors' shapes."""
     if "config" in contents.notes:
-        return _own_config(contents.notes["config"]), []
+        return own_config(contents.notes["config"]), []
     family = family_of_shapes(contents.shapes)
     init, rendering, remarks = contents.init_kwargs, contents.rendering_kwargs, []
     if init is None:
@@ -106,15 +106,20 @@ def _config(contents: Contents) -> tuple[GeneratorConfig, list[str]]:
     return _translate(init, rendering, family, contents), remarks
 
 
-def _own_config(text: str) -> GeneratorConfig:
-    """As Protome itself writes it."""
+def own_config(text: str) -> GeneratorConfig:
+    """A configuration as Protome itself writes it.
+
+    Raises:
+        ModelError: It is of another version, or absurd.
+    """
     try:
         values = json.loads(text)
         _check_sizes(values)
         return GeneratorConfig.from_dict(values)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ModelError(
-            "The file's configuration is of another version of Protome.", code="checkpoint_options"
+            "The configuration in the file is of another version of Protome. Add the model again from its own file.",
+            code="checkpoint_options",
         ) from error
 
 

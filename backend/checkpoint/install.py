@@ -150,5 +150,8 @@ def _check_room(name: str, found: Identified) -> None:
 
 
 def _file_hash(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{file.name} is gone: {error.strerror}.", code="checkpoint_changed") from error

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Installed weights as networks, ready to compute."""
 
-import json
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from backend.catalogue import Installed
+from backend.checkpoint.identify import own_config
 from backend.checkpoint.pose_prediction import PREFIX, predictor_config
 from backend.encoder.triplanenet import TriPlaneNet, load_triplanenet
 from backend.errors import ModelError
@@ -42,7 +42,7 @@ def load_generator(installed: Installed) -> LoadedGenerator:
     """
     tensors, metadata = read_weights(installed.path)
     try:
-        config = GeneratorConfig.from_dict(json.loads(metadata["config"]))
+        config = own_config(metadata["config"])
         identity = {key: installed.metadata[key] for key in ("id", "family", "licence", "commercial_use")}
         if metadata["family"] == "triplanenet":
             encoder = load_triplanenet(tensors, config)

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be done with installed models: looking whether they are as they were added, and removing them."""
 
-import json
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from backend.catalogue import HELPER_FAMILIES, STARTER, Installed
-from backend.checkpoint.identify import check_shapes, expected_shapes
+from backend.checkpoint.identify import check_shapes, expected_shapes, own_config
 from backend.errors import ModelError, SettingsError
 from backend.folders import starter_path
-from backend.generator.config import GeneratorConfig
 from backend.models import read_weights
 from backend.output import output_error
 from backend.starter import load_starter
@@ -28,19 +27,17 @@ def verify_model(installed: Installed) -> int:
     if "sha256" not in metadata:
         raise ModelError(f"{installed.path} has no hash of its content. Add the model again.", code="model_damaged")
     if installed.name != STARTER:
-        try:
-            is_helper = installed.family in HELPER_FAMILIES
-            config = None if is_helper else GeneratorConfig.from_dict(json.loads(metadata["config"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"{installed.path} is of another version of Protome. Add the model again.", code="model_damaged"
-            ) from error
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        check_shapes(shapes, expected_shapes(installed.family, config, shapes))
-        odd = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
-        if odd:
-            raise ModelError(f"{odd[0]} holds values that are no finite numbers.", code="checkpoint_values")
+        _check_network(installed.family, tensors, metadata)
     return len(tensors)
+
+
+def _check_network(family: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    config = None if family in HELPER_FAMILIES else own_config(metadata.get("config", ""))
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    check_shapes(shapes, expected_shapes(family, config, shapes))
+    odd = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if odd:
+        raise ModelError(f"{odd[0]} holds values that are no finite numbers.", code="checkpoint_values")
 
 
 def remove_model(path: Path) -> None:

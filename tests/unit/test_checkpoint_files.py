@@ -248,10 +248,16 @@ def test_folders_and_missing_files_are_named(tmp_path):
     assert "no file" in str(refusal(tmp_path / "missing.pkl"))
 
 
-def test_a_file_that_changes_while_it_is_read_is_refused(path):
+def replaced(path) -> None:
+    path.rename(path.with_suffix(".old"))
+    torch.save({"a": torch.zeros(3)}, path)
+
+
+@pytest.mark.parametrize("change", [lambda path: os.utime(path, ns=(0, 0)), lambda path: path.unlink(), replaced])
+def test_a_file_that_changes_while_it_is_read_is_refused(path, change):
     torch.save({"a": torch.zeros(3)}, path)
     with pytest.raises(ModelError, match="changed while") as caught, open_contents(path):
-        os.utime(path, ns=(0, 0))
+        change(path)
     assert caught.value.code == "checkpoint_changed"
 
 

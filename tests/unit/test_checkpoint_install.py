@@ -483,8 +483,8 @@ def test_verify_notices_changed_values_tensors_and_configuration(file):
     assert rewritten({key: value for key, value in tensors.items() if key != name}, metadata) == "checkpoint_keys"
     assert rewritten(tensors | {name: torch.ones(3)}, metadata) == "checkpoint_shapes"
     assert rewritten(tensors | {name: torch.full((8,), torch.nan)}, metadata) == "checkpoint_values"
-    assert rewritten(tensors, metadata | {"config": "{}"}) == "model_damaged"
-    assert rewritten(tensors, metadata | {"config": "[" * 5}) == "model_damaged"
+    assert rewritten(tensors, metadata | {"config": "{}"}) == "checkpoint_options"
+    assert rewritten(tensors, metadata | {"config": "[" * 5}) == "checkpoint_options"
     assert rewritten(tensors, metadata | {"config": other}) == "checkpoint_shapes"
     models.write_weights(path, tensors, metadata)
     data = bytearray(path.read_bytes())
@@ -515,7 +515,12 @@ def test_a_removed_model_is_gone(file):
 def test_a_model_of_another_version_says_what_to_do(file):
     path = add_model(file, accept=accept).path
     tensors, metadata = models.read_weights(path)
-    models.write_weights(path, tensors, metadata | {"config": '{"wings": 2}'})
+    for config in ('{"wings": 2}', json.dumps(SMALL.to_dict() | {"mapping_layers": 10**9})):
+        models.write_weights(path, tensors, metadata | {"config": config})
+        for use in (load_generator, verify_model):
+            with pytest.raises(ModelError, match="another version of Protome|no published network"):
+                use(find_generator("network"))
+    models.write_weights(path, tensors, metadata | {"config": json.dumps(replace(SMALL, w_dim=17).to_dict())})
     with pytest.raises(ModelError, match="Add it again"):
         load_generator(find_generator("network"))
 

@@ -15,7 +15,7 @@ from backend.models import ELEMENTS, content_hash, load_weights, read_weights, w
 def weights(tmp_path, monkeypatch):
     monkeypatch.setenv("PROTOME_HOME", str(tmp_path))
     tensors = {"half": torch.arange(40).half().reshape(5, 8), "single": torch.randn(3), "whole": torch.tensor([7])}
-    write_weights(model_path("some"), tensors, {"licence": "CC0-1.0"})
+    write_weights(model_path("face_mesh"), tensors, {"licence": "CC0-1.0"})
     return tensors
 
 
@@ -27,40 +27,40 @@ def code_of(name):
 
 
 def test_weights_come_back_as_written(weights):
-    loaded = load_weights("some")
+    loaded = load_weights("face_mesh")
     assert loaded.keys() == weights.keys()
     for name, tensor in weights.items():
         assert loaded[name].dtype == tensor.dtype
         torch.testing.assert_close(loaded[name], tensor, rtol=0, atol=0)
-    assert read_weights(model_path("some"))[1]["licence"] == "CC0-1.0"
+    assert read_weights(model_path("face_mesh"))[1]["licence"] == "CC0-1.0"
 
 
 def test_missing_weights_say_how_to_get_them(weights):
-    assert code_of("other") == "model_missing"
+    assert code_of("face_detector") == "model_missing"
 
 
 def test_one_changed_bit_is_noticed(weights):
-    path = model_path("some")
+    path = model_path("face_mesh")
     data = bytearray(path.read_bytes())
     data[-9] ^= 1
     path.write_bytes(bytes(data))
-    assert code_of("some") == "model_damaged"
+    assert code_of("face_mesh") == "model_damaged"
 
 
 @pytest.mark.parametrize("length", [0, 4, 50, -1])
 def test_a_part_of_a_file_is_noticed(weights, length):
-    path = model_path("some")
+    path = model_path("face_mesh")
     path.write_bytes(path.read_bytes()[:length])
-    assert code_of("some") == "model_damaged"
+    assert code_of("face_mesh") == "model_damaged"
 
 
 def test_other_files_are_noticed(weights):
-    model_path("some").write_bytes(b"PK\x03\x04" * 100)
-    assert code_of("some") == "model_damaged"
+    model_path("face_mesh").write_bytes(b"PK\x03\x04" * 100)
+    assert code_of("face_mesh") == "model_damaged"
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(weights, monkeypatch):
-    path = model_path("some")
+    path = model_path("face_mesh")
     before = path.read_bytes()
 
     def fill_the_disk(file, tensors, metadata):
@@ -99,3 +99,11 @@ def test_the_hash_knows_names_shapes_and_values():
     }
     assert len(hashes) == 5
     assert content_hash({"a": tensor, "b": tensor}) == content_hash({"b": tensor, "a": tensor})
+
+
+def test_damaged_weights_that_a_user_brought_are_to_be_added_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROTOME_HOME", str(tmp_path))
+    model_path("ffhq").parent.mkdir()
+    model_path("ffhq").write_bytes(b"x")
+    with pytest.raises(ModelError, match="models remove"):
+        load_weights("ffhq")
