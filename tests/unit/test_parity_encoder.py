@@ -13,16 +13,15 @@ from torch import Tensor, nn
 from backend.encoder.arcface import face_crop, load_arcface
 from backend.encoder.body import STAGE_ENDS
 from backend.encoder.config import (
-    ArcFaceConfig,
     BodyConfig,
     PlaneEncoderConfig,
     StyleEncoderConfig,
     TriPlaneNetConfig,
 )
-from backend.encoder.layout import load_frozen, shapes_of
+from backend.encoder.layout import below, load_frozen, shapes_of
 from backend.encoder.planes import PlaneEncoder, read_plane_config
 from backend.encoder.styles import StyleEncoder, read_style_config
-from backend.encoder.triplanenet import TriPlaneNet, expected_shapes, load_triplanenet, mirrored_pose, read_config
+from backend.encoder.triplanenet import expected_shapes, load_triplanenet, mirrored_pose, read_config
 from backend.generator import official
 from tests.unit import parity
 from tests.unit.parity import FOLDER, Fixture, fixtures
@@ -57,10 +56,14 @@ def _recipe(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
         return {key: torch.from_numpy(array) for key, array in zip(shapes, made, strict=True)}
 
 
+def _weights(fixture: Fixture, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """The stored ones, else the recipe's."""
+    is_stored = (FOLDER / f"{fixture.name}.state.safetensors").exists()
+    return fixture.state() if is_stored else _recipe(shapes, fixture.meta["weights"]["seed"])
+
+
 def _load(network: nn.Module, fixture: Fixture) -> None:
-    shapes = shapes_of(network)
-    stored = FOLDER / f"{fixture.name}.state.safetensors"
-    load_frozen(network, fixture.state() if stored.exists() else _recipe(shapes, fixture.meta["weights"]["seed"]))
+    load_frozen(network, _weights(fixture, shapes_of(network)))
 
 
 def _body_config(small: dict, in_channels: int) -> BodyConfig:
@@ -114,7 +117,9 @@ def test_the_second_branch_agrees(fixture):
 def whole(request: pytest.FixtureRequest) -> SimpleNamespace:
     fixture = Fixture(request.param)
     meta, io = fixture.meta, fixture.io
-    network = _whole_network(meta, io["in.latent_avg"])
+    weights = _whole_weights(fixture) | {"latent_avg": io["in.latent_avg"]}
+    shapes = {key.removeprefix("decoder."): tuple(x.shape) for key, x in weights.items() if key.startswith("decoder.")}
+    network = load_triplanenet(weights, official.config_of(meta["decoder_init_kwargs"], shapes=shapes))
     photo = io["in.x_u8like"].float() / 127 - 1
     cameras = {name: _camera(io[f"in.{name}"]) for name in ("c", "c_mirror", "c_novel")}
     size = meta["neural_rendering_resolution"]
@@ -128,19 +133,18 @@ def whole(request: pytest.FixtureRequest) -> SimpleNamespace:
     )
 
 
-def _whole_network(meta: dict, latent_avg: Tensor) -> TriPlaneNet:
-    weights = {}
-    for key, shape in expected_shapes(_whole_config(meta)).items():
-        weights.setdefault(f"{key.partition('.')[0]}.", {})[key.partition(".")[2]] = shape
-    state = {"latent_avg": latent_avg}
-    for prefix, shapes in weights.items():
-        made = _recipe(shapes, meta["weights"][prefix[:-1]]["seed"])
-        state |= {prefix + key: tensor for key, tensor in made.items()}
+def _whole_weights(fixture: Fixture) -> dict[str, Tensor]:
+    """Of all three networks: the stored ones, else the recipe's, whose keys are those of each network alone."""
+    if (FOLDER / f"{fixture.name}.state.safetensors").exists():
+        return fixture.state()
+    meta, weights = fixture.meta, {}
+    expected = expected_shapes(_whole_config(meta))
+    for name in ("psp_encoder", "triplanenet_encoder"):
+        made = _recipe(below(expected, f"{name}."), meta["weights"][name]["seed"])
+        weights |= {f"{name}.{key}": tensor for key, tensor in made.items()}
     listed = {key: tensor["shape"] for key, tensor in meta["decoder_tensors"].items() if not official.is_ignored(key)}
     decoder = parity.recipe_state(listed, meta["weights"]["decoder"])
-    shapes = {key: tuple(tensor.shape) for key, tensor in decoder.items()}
-    generator_config = official.config_of(meta["decoder_init_kwargs"], shapes=shapes)
-    return load_triplanenet(state | {f"decoder.{key}": tensor for key, tensor in decoder.items()}, generator_config)
+    return weights | {f"decoder.{key}": tensor for key, tensor in decoder.items()}
 
 
 def _whole_config(meta: dict) -> TriPlaneNetConfig:
@@ -203,12 +207,12 @@ def test_the_whole_network_agrees(whole):
 @pytest.mark.parametrize("fixture", fixtures(_is_arcface), indirect=True)
 def test_identity_features_agree(fixture):
     shapes = {key: tuple(value["shape"]) for key, value in fixture.meta["tensors_for_recipe"].items()}
-    network = load_arcface(_recipe(shapes, fixture.meta["weights"]["seed"]))
-    assert network.config == ArcFaceConfig()
+    network = load_arcface(_weights(fixture, shapes))
     portrait = fixture.io["in.x_u8like"].float() / 127 - 1
-    crop = face_crop(portrait, ArcFaceConfig().side_px)
-    stride = crop.shape[2] // fixture.io["mid.crop112.strided4"].shape[2]
-    fixture.check("mid.crop112.strided4", crop[:, :, ::stride, ::stride])
+    crop = face_crop(portrait, network.config.side_px)
+    (key,) = (key for key in fixture.io if key.startswith("mid.crop"))
+    stride = int(key.partition("strided")[2] or 1)
+    fixture.check(key, crop[:, :, ::stride, ::stride])
     fixture.check("out.features", network(portrait))
 
 
