@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -14,17 +15,19 @@ from safetensors.torch import save_file
 from backend import models
 from backend.catalogue import find_generator, installed_generators, read_header
 from backend.checkpoint import install
-from backend.checkpoint.contents import open_contents
+from backend.checkpoint.contents import Contents, open_contents
 from backend.checkpoint.export import export_eg3d
 from backend.checkpoint.identify import identify
 from backend.checkpoint.install import add_model
 from backend.checkpoint.licences import PUBLISHED
 from backend.checkpoint.loading import load_generator
 from backend.checkpoint.options import family_of_shapes, options_of_shapes
+from backend.checkpoint.plain import LazyTensor, Storage, contiguous_stride
 from backend.checkpoint.pose_prediction import predictor_config, predictor_shapes
 from backend.checkpoint.upkeep import remove_model, verify_model
 from backend.encoder.config import BodyConfig, PlaneEncoderConfig, StyleEncoderConfig, TriPlaneNetConfig
 from backend.encoder.triplanenet import expected_shapes as encoder_shapes
+from backend.encoder.triplanenet import read_config
 from backend.errors import ModelError, OutputError, ProtomeError, SettingsError
 from backend.folders import models_folder
 from backend.generator import official
@@ -315,6 +318,26 @@ def test_published_super_resolutions_are_told_apart(kind):
     assert config.render.white_back == (kind == "2X")  # The only published 2X generator shows cars on white.
 
 
+def placeholder(shape: tuple[int, ...]) -> LazyTensor:
+    return LazyTensor(Storage(torch.float32, math.prod(shape)), 0, shape, contiguous_stride(shape))
+
+
+@pytest.mark.parametrize(
+    ("name", "version"), [("triplanenet_v1", 1), ("triplanenet_v2", 2), ("triplanenet_v2_upsample", 2)]
+)
+def test_published_triplanenets_are_whole(name, version):
+    shapes = shapes_of(published(name)["tensors"])
+    if "upsample" in name:  # Its list has only what differs from version 2.
+        kept = shapes_of(published("triplanenet_v2")["tensors"])
+        kept = {key: shape for key, shape in kept.items() if ".up" not in key and "final_head" not in key}
+        shapes = kept | shapes
+    generator = shapes_of(published("eg3d_ffhq512-128")["tensors"])
+    shapes |= {f"decoder.{key}": shape for key, shape in generator.items()}
+    found = identify(Contents({key: placeholder(shape) for key, shape in shapes.items()}))
+    assert found.family == "triplanenet" and found.tensors.keys() == shapes.keys()
+    assert read_config(shapes).version == version
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
@@ -518,7 +541,7 @@ def test_a_model_of_another_version_says_what_to_do(file):
     for config in ('{"wings": 2}', json.dumps(SMALL.to_dict() | {"mapping_layers": 10**9})):
         models.write_weights(path, tensors, metadata | {"config": config})
         for use in (load_generator, verify_model):
-            with pytest.raises(ModelError, match="another version of Protome|no published network"):
+            with pytest.raises(ModelError, match=r"another version of Protome|no published network"):
                 use(find_generator("network"))
     models.write_weights(path, tensors, metadata | {"config": json.dumps(replace(SMALL, w_dim=17).to_dict())})
     with pytest.raises(ModelError, match="Add it again"):
