@@ -2,20 +2,23 @@
 """Finds which template point each face-mesh landmark is, by detecting landmarks on portraits with known geometry."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
-from backend.camera import Camera, rays
+from backend.camera import Camera, project, rays
+from backend.inversion.parametric import IRIS_LANDMARKS
 from backend.landmarks import detect_faces
 from backend.template import Template
 from backend.training.appearance import sample_appearance
 from backend.training.dataset import BALD, Dressing, sample_dressing
-from backend.training.heads import HeadShapes
+from backend.training.heads import INTEROCULAR_DM, HeadShapes
 from backend.training.light import sample_light
+from backend.training.makehuman import METRES_PER_DM
 from backend.training.portraits import PortraitScene, PortraitStudio, portrait_camera
 from backend.training.render import render_portrait
+from backend.training.template import TemplateAnchors
 
 PORTRAIT_PX = 320
 YAW_DEG, PITCH_DEG = 32.0, 12.0
@@ -48,16 +51,72 @@ def calibrate_landmarks(
     return replace(template, landmark_faces=face, landmark_weights=weights, landmark_noise=noise)
 
 
+@dataclass(frozen=True)
+class Sighting:
+    """A portrait of a random person in which a face was found.
+
+    Args:
+        base_dm: The person's head.
+        scene: What was rendered.
+        camera: That saw it.
+        landmarks: Detected, image widths.
+    """
+
+    base_dm: Float[np.ndarray, "19158 3"]
+    scene: PortraitScene
+    camera: Camera
+    landmarks: Float[np.ndarray, "478 2"]
+
+
+def reprojection_errors(
+    heads: HeadShapes, studio: PortraitStudio, anchors: TemplateAnchors, *, portraits: int, rng: np.random.Generator
+) -> Float[np.ndarray, "p 468"]:
+    """How far the embedding's landmarks on known heads are from the detected ones, in distances between the eyes.
+
+    Args:
+        heads: Of the people.
+        studio: With a calibrated template.
+        anchors: Of the template.
+        portraits: Tried; those without a face are left out.
+        rng: Not the one of the calibration, so that the people are others.
+    """
+    errors = []
+    for _ in range(portraits):
+        found = _photographed(heads, studio, rng)
+        if found is not None:
+            vertices = anchors.read(heads.makehuman, found.base_dm)
+            errors.append(embedding_error(studio.template, vertices, found.camera, found.landmarks))
+    return np.stack(errors)
+
+
+def embedding_error(
+    template: Template, vertices: Float[np.ndarray, "n 3"], camera: Camera, landmarks: Float[np.ndarray, "478 2"]
+) -> Float[np.ndarray, "468"]:
+    """Distance of each detected landmark to its template point on a known head, in distances between the eyes."""
+    used = slice(0, IRIS_LANDMARKS)
+    corners = vertices[template.faces[template.landmark_faces[used]]]
+    image, depth = project(camera, np.einsum("nci,nc->ni", corners, template.landmark_weights[used]))
+    eyes = INTEROCULAR_DM * METRES_PER_DM * camera.intrinsics[0, 0] / np.median(depth)
+    return np.linalg.norm(image - landmarks[used], axis=1) / eyes
+
+
 def _one_portrait(
     heads: HeadShapes, studio: PortraitStudio, rng: np.random.Generator
 ) -> Float[np.ndarray, "478 3"] | None:
     """Canonical places of the landmarks of one random portrait; NaN where they miss the face."""
+    found = _photographed(heads, studio, rng)
+    return None if found is None else canonical_places(found.scene, found.camera, found.landmarks)
+
+
+def _photographed(heads: HeadShapes, studio: PortraitStudio, rng: np.random.Generator) -> Sighting | None:
+    """A random person from a random side; None where no face is found."""
     identity = heads.sample(rng)
     appearance = sample_appearance(rng, identity.gender, identity.age, ancestry=identity.ancestry)
     dressing = sample_dressing(rng, identity.gender)
     if rng.random() < 0.3:
         dressing = Dressing(BALD, 0.0, dressing.fringe_m, dressing.bottom_m, dressing.top)
-    scene = studio.scene(heads.build(identity), appearance, dressing)
+    base = heads.build(identity)
+    scene = studio.scene(base, appearance, dressing)
     camera = portrait_camera(
         yaw_deg=float(rng.uniform(-YAW_DEG, YAW_DEG)), pitch_deg=float(rng.uniform(-PITCH_DEG, PITCH_DEG))
     )
@@ -66,9 +125,7 @@ def _one_portrait(
     background = rng.uniform(60, 220, 3)
     pixels = (picture.rgba[..., :3] * alpha + background * (1 - alpha)).astype(np.uint8)
     faces = detect_faces(pixels)
-    if not faces:
-        return None
-    return canonical_places(scene, camera, faces[0].landmarks / PORTRAIT_PX)
+    return Sighting(base, scene, camera, faces[0].landmarks / PORTRAIT_PX) if faces else None
 
 
 def canonical_places(scene: PortraitScene, camera: Camera, image: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures how well the template's landmark embedding fits detected landmarks on people it was not made from.
+
+.venv/bin/python scripts/measure_landmarks.py --assets FOLDER [--portraits 40]
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from backend.folders import starter_path  # noqa: E402
+from backend.starter import load_starter  # noqa: E402
+from backend.training.build import CPU  # noqa: E402
+from backend.training.calibrate import reprojection_errors  # noqa: E402
+from backend.training.portraits import PortraitStudio  # noqa: E402
+from backend.training.prepare import load_heads, prepare  # noqa: E402
+from backend.training.solid import BodySolid  # noqa: E402
+from backend.training.template import anchor  # noqa: E402
+
+SEED = 1005  # The calibration's is 5.
+
+
+def main() -> int:
+    """Parse the command line, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--assets", type=Path, required=True, help="folder with makehuman/ and ict_facekit/")
+    parser.add_argument("--work", type=Path, default=ROOT / ".build", help="intermediate results of the training")
+    parser.add_argument("--model", type=Path, default=starter_path())
+    parser.add_argument("--portraits", type=int, default=40)
+    options = parser.parse_args()
+    heads, template = load_heads(options.assets), load_starter(options.model).template
+    prepared = prepare(heads, options.work, samples=CPU.shapes, components=CPU.components, seed=1, log=print)
+    solid = BodySolid(heads.makehuman, prepared.parted_base)
+    studio = PortraitStudio(heads.makehuman, solid, prepared.canonical, template)
+    anchors, rng = anchor(solid, template.vertices), np.random.default_rng(SEED)
+    errors = reprojection_errors(heads, studio, anchors, portraits=options.portraits, rng=rng)
+    print(f"{len(errors)} of {options.portraits} portraits of other people gave landmarks")
+    print(f"median error {100 * np.median(errors):.2f} % of the distance between the eyes")
+    print(f"medians of the portraits, %: {np.round(100 * np.sort(np.median(errors, axis=1)), 2).tolist()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
