@@ -6,11 +6,15 @@ import pickle
 import sys
 from collections import OrderedDict
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from backend.encoder.config import BodyConfig, PlaneEncoderConfig, StyleEncoderConfig, TriPlaneNetConfig
+from backend.encoder.triplanenet import expected_shapes as encoder_shapes
 from backend.generator.config import GeneratorConfig, SuperResolutionConfig
 from backend.generator.plane_generator import PlaneGenerator
 
@@ -56,6 +60,28 @@ SMALL = GeneratorConfig(
     decoder_outputs=4,
     superresolution=SuperResolutionConfig(input_resolution=8, channels=(6, 4)),
 )
+
+
+GRID = replace(
+    SMALL,
+    family="panohead",
+    plane_depth=3,
+    plane_axes="corrected",
+    feature_activation="none",
+    empty_margin=0.1,
+    background_resolution=8,
+    has_torgb=True,
+    has_camera_shift=True,
+)
+GRID_OPTIONS = {
+    **FACES,
+    "decoder_activation": "none",
+    "use_torgb_raw": True,
+    "use_background": True,
+    "triplane_depth": 3,
+    "triplane_size": 8,
+    "trans_reg": 10.0,
+}
 
 
 class Persistent:
@@ -182,3 +208,31 @@ HOSTILE_SAFETENSORS = {
     "no json": safetensors(b"{'a'}"),
     "no text": safetensors(b'{"\xff"}'),
 }
+
+
+def saved(tmp_path, state: dict, name: str = "state.pt") -> Path:
+    torch.save(state, tmp_path / name)
+    return tmp_path / name
+
+
+def network_file(tmp_path, init: dict = INIT, rendering: dict = FACES) -> Path:
+    """A published generator with its options, in the kind of file that is read fastest."""
+    options = {**init, "rendering_kwargs": rendering}
+    return saved(tmp_path, {"G_ema": network_state(), "init_kwargs": options}, "network.pth")
+
+
+def accept(_) -> bool:
+    return True
+
+
+def triplanenet_state() -> dict[str, Tensor]:
+    """Encoders of a toy size around a generator whose planes they were made for."""
+    generator = replace(SMALL, plane_resolution=32, plane_channels=4)
+    body = BodyConfig(stem=16, widths=(16, 16, 16, 16))
+    styles = StyleEncoderConfig(body, w_dim=16, halvings=(1,) * 8)
+    planes = PlaneEncoderConfig(replace(body, in_channels=6), ups=(8, 8, 8, 8), planes=12)
+    torch.manual_seed(3)
+    shapes = encoder_shapes(TriPlaneNetConfig(styles, planes))
+    counted = {name for name in shapes if name.endswith("num_batches_tracked")}
+    state = {name: torch.tensor(5) if name in counted else torch.rand(shape) for name, shape in shapes.items()}
+    return {**state, **{f"decoder.{name}": value for name, value in network_state(generator).items()}}

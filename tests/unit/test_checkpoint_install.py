@@ -6,7 +6,6 @@ import json
 import math
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,8 +14,7 @@ from safetensors.torch import save_file
 from backend import models
 from backend.catalogue import find_generator, installed_generators, read_header
 from backend.checkpoint import install
-from backend.checkpoint.contents import Contents, open_contents
-from backend.checkpoint.export import export_eg3d
+from backend.checkpoint.contents import Contents
 from backend.checkpoint.identify import identify
 from backend.checkpoint.install import add_model
 from backend.checkpoint.licences import PUBLISHED
@@ -24,38 +22,26 @@ from backend.checkpoint.loading import load_generator
 from backend.checkpoint.options import family_of_shapes, options_of_shapes
 from backend.checkpoint.plain import LazyTensor, Storage, contiguous_stride
 from backend.checkpoint.pose_prediction import predictor_config, predictor_shapes
-from backend.checkpoint.upkeep import remove_model, verify_model
-from backend.encoder.config import BodyConfig, PlaneEncoderConfig, StyleEncoderConfig, TriPlaneNetConfig
-from backend.encoder.triplanenet import expected_shapes as encoder_shapes
+from backend.checkpoint.upkeep import verify_model
 from backend.encoder.triplanenet import read_config
 from backend.errors import ModelError, OutputError, ProtomeError, SettingsError
 from backend.folders import models_folder
 from backend.generator import official
 from backend.generator.config import RenderConfig
 from backend.generator.pose_predictor import PosePredictor, PosePredictorConfig, is_used
-from tests.checkpoints import FACES, INIT, SMALL, network_pickle, network_state
-from tests.unit.parity import FOLDER, Fixture, fixtures
-
-GRID = replace(
-    SMALL,
-    family="panohead",
-    plane_depth=3,
-    plane_axes="corrected",
-    feature_activation="none",
-    empty_margin=0.1,
-    background_resolution=8,
-    has_torgb=True,
-    has_camera_shift=True,
+from tests.checkpoints import (
+    FACES,
+    GRID,
+    GRID_OPTIONS,
+    INIT,
+    accept,
+    network_file,
+    network_pickle,
+    network_state,
+    saved,
+    triplanenet_state,
 )
-GRID_OPTIONS = {
-    **FACES,
-    "decoder_activation": "none",
-    "use_torgb_raw": True,
-    "use_background": True,
-    "triplane_depth": 3,
-    "triplane_size": 8,
-    "trans_reg": 10.0,
-}
+from tests.unit.parity import FOLDER, Fixture, fixtures
 
 
 @pytest.fixture(autouse=True)
@@ -70,15 +56,6 @@ def file(tmp_path):
     return network_file(tmp_path)
 
 
-def network_file(tmp_path, init: dict = INIT, rendering: dict = FACES) -> Path:
-    options = {**init, "rendering_kwargs": rendering}
-    return saved(tmp_path, {"G_ema": network_state(), "init_kwargs": options}, "network.pth")
-
-
-def accept(_) -> bool:
-    return True
-
-
 def folder_names() -> list[str]:
     return sorted(path.name for path in models_folder().glob("*")) if models_folder().is_dir() else []
 
@@ -91,11 +68,6 @@ def refused(call, kind: type[ProtomeError] = ModelError) -> ProtomeError:
     assert folder_names() == before
     assert str(caught.value).endswith(".") and str(caught.value).isprintable()
     return caught.value
-
-
-def saved(tmp_path, state: dict, name: str = "state.pt") -> Path:
-    torch.save(state, tmp_path / name)
-    return tmp_path / name
 
 
 # --- conversion -------------------------------------------------------------------------------------------------------
@@ -178,16 +150,7 @@ def test_panoheads_pickle_is_told_from_eg3ds(tmp_path):
 
 @pytest.fixture(scope="module")
 def triplanenet() -> dict:
-    """Encoders of a toy size around a generator whose planes they were made for."""
-    generator = replace(SMALL, plane_resolution=32, plane_channels=4)
-    body = BodyConfig(stem=16, widths=(16, 16, 16, 16))
-    styles = StyleEncoderConfig(body, w_dim=16, halvings=(1,) * 8)
-    planes = PlaneEncoderConfig(replace(body, in_channels=6), ups=(8, 8, 8, 8), planes=12)
-    torch.manual_seed(3)
-    shapes = encoder_shapes(TriPlaneNetConfig(styles, planes))
-    counted = {name for name in shapes if name.endswith("num_batches_tracked")}
-    state = {name: torch.tensor(5) if name in counted else torch.rand(shape) for name, shape in shapes.items()}
-    return {**state, **{f"decoder.{name}": value for name, value in network_state(generator).items()}}
+    return triplanenet_state()
 
 
 def test_triplanenet_is_kept_with_its_generator_and_average(tmp_path, triplanenet):
@@ -485,135 +448,3 @@ def test_a_file_that_changes_meanwhile_installs_nothing(file):
 
     assert refused(lambda: add_model(file, accept=slow_user)).code == "checkpoint_changed"
     assert folder_names() == []
-
-
-# --- upkeep -----------------------------------------------------------------------------------------------------------
-
-
-def test_verify_notices_changed_values_tensors_and_configuration(file):
-    path = add_model(file, accept=accept).path
-    assert verify_model(find_generator("network")) == len(network_state())
-    tensors, metadata = models.read_weights(path)
-
-    def rewritten(changed: dict, notes: dict) -> str:
-        models.write_weights(path, changed, {name: text for name, text in notes.items() if name != "sha256"})
-        with pytest.raises(ModelError) as caught:
-            verify_model(find_generator("network"))
-        return caught.value.code
-
-    name = "decoder.net.0.bias"
-    other = json.dumps(replace(SMALL, w_dim=17).to_dict())
-    assert rewritten({key: value for key, value in tensors.items() if key != name}, metadata) == "checkpoint_keys"
-    assert rewritten(tensors | {name: torch.ones(3)}, metadata) == "checkpoint_shapes"
-    assert rewritten(tensors | {name: torch.full((8,), torch.nan)}, metadata) == "checkpoint_values"
-    assert rewritten(tensors, metadata | {"config": "{}"}) == "checkpoint_options"
-    assert rewritten(tensors, metadata | {"config": "[" * 5}) == "checkpoint_options"
-    assert rewritten(tensors, metadata | {"config": other}) == "checkpoint_shapes"
-    models.write_weights(path, tensors, metadata)
-    data = bytearray(path.read_bytes())
-    data[-3] ^= 4
-    path.write_bytes(data)
-    with pytest.raises(ModelError, match="damaged"):
-        verify_model(find_generator("network"))
-
-
-def test_the_starter_is_verified_and_stays():
-    starter = find_generator("starter")
-    assert verify_model(starter) > 10
-    with pytest.raises(SettingsError, match="stays"):
-        remove_model(starter.path)
-    assert starter.path.is_file()
-
-
-def test_a_removed_model_is_gone(file):
-    path = add_model(file, accept=accept).path
-    remove_model(path)
-    assert folder_names() == []
-    with pytest.raises(SettingsError, match="no model"):
-        find_generator("network")
-    with pytest.raises(OutputError):
-        remove_model(path)
-
-
-def test_a_model_of_another_version_says_what_to_do(file):
-    path = add_model(file, accept=accept).path
-    tensors, metadata = models.read_weights(path)
-    for config in ('{"wings": 2}', json.dumps(SMALL.to_dict() | {"mapping_layers": 10**9})):
-        models.write_weights(path, tensors, metadata | {"config": config})
-        for use in (load_generator, verify_model):
-            with pytest.raises(ModelError, match=r"another version of Protome|no published network"):
-                use(find_generator("network"))
-    models.write_weights(path, tensors, metadata | {"config": json.dumps(replace(SMALL, w_dim=17).to_dict())})
-    with pytest.raises(ModelError, match="Add it again"):
-        load_generator(find_generator("network"))
-
-
-# --- export -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
-def test_export_gives_the_tensors_back_bit_for_bit(file, tmp_path, suffix):
-    add_model(file, accept=accept)
-    output = tmp_path / f"out{suffix}"
-    remarks = export_eg3d(find_generator("network"), output)
-    state = network_state()
-    if suffix != ".safetensors":
-        loaded = torch.load(output, weights_only=True)
-        assert list(loaded) and loaded.keys() == state.keys()
-        assert all(torch.equal(loaded[name], state[name]) for name in state)
-        assert any("no options" in remark and "near 2.2" in remark for remark in remarks)
-    assert any("terms stay" in remark for remark in remarks)
-    again = add_model(output, accept=accept, name="again")
-    tensors, _ = models.read_weights(again.path)
-    assert all(torch.equal(tensors[name], state[name]) for name in state)
-    if suffix == ".safetensors":  # It also keeps options and terms.
-        before, after = find_generator("network").metadata, find_generator("again").metadata
-        assert {name for name in before if before[name] != after.get(name)} <= {
-            "licence_accepted", "source_file", "source_sha256",
-        }  # fmt: skip
-
-
-def test_triplanenets_export_is_its_generator(tmp_path, triplanenet):
-    save_file(triplanenet, tmp_path / "net.safetensors")
-    add_model(tmp_path / "net.safetensors", accept=accept)
-    remarks = export_eg3d(find_generator("net"), tmp_path / "out.pth")
-    assert any("encoders are left out" in remark for remark in remarks)
-    with open_contents(tmp_path / "out.pth") as contents:
-        assert identify(contents).family == "eg3d"
-
-
-def test_models_that_are_no_eg3d_say_what_does_not_map(tmp_path):
-    with pytest.raises(ModelError, match="canonical space") as caught:
-        export_eg3d(find_generator("starter"), tmp_path / "out.pth")
-    assert caught.value.code == "not_exportable"
-    (tmp_path / "pano.pkl").write_bytes(network_pickle(network_state(GRID), rendering=GRID_OPTIONS))
-    add_model(tmp_path / "pano.pkl", accept=accept)
-    with pytest.raises(ModelError, match="three slices"):
-        export_eg3d(find_generator("pano"), tmp_path / "out.pth")
-    assert not (tmp_path / "out.pth").exists()
-
-
-def test_exports_elsewhere_are_refused_and_nothing_is_left(file, tmp_path):
-    add_model(file, accept=accept)
-    before = sorted(tmp_path.iterdir())
-    with pytest.raises(SettingsError, match="must end"):
-        export_eg3d(find_generator("network"), tmp_path / "out.glb")
-    with pytest.raises(OutputError):
-        export_eg3d(find_generator("network"), tmp_path / "missing" / "out.pth")
-    assert sorted(tmp_path.iterdir()) == before
-
-
-def test_a_licence_that_the_file_states_is_believed_and_cannot_steer_a_terminal(tmp_path):
-    path = tmp_path / "own.safetensors"
-    notes = {"licence": "CC0-1.0\x1b[2J", "licence_text": "Free.\nReally\x07.", "commercial_use": "yes"}
-    models.write_weights(path, network_state(), notes | {"config": json.dumps(SMALL.to_dict())})
-    added = add_model(path, accept=accept)
-    assert (added.licence.name, added.licence.text, added.licence.commercial_use) == (
-        "CC0-1.0[2J",
-        "Free.\nReally.",
-        "yes",
-    )
-    assert added.remarks == [] and load_generator(find_generator("own")).generator.config == SMALL
-    for config in ("[", "{}", "3", json.dumps(SMALL.to_dict() | {"plane_resolution": 2**40})):
-        models.write_weights(path, network_state(), {"config": config})
-        assert refused(lambda: add_model(path, accept=accept, name="x")).code == "checkpoint_options"
