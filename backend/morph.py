@@ -60,7 +60,7 @@ def slider_for(direction: Direction, codes: Codes) -> Slider:
     """The slider with the range that is left on this head: an expression at 0.3 may go from -0.3 to 0.7."""
     slider = direction.slider
     used = np.flatnonzero(direction.expression > 0)
-    if slider.group != "Expression" or not len(used):
+    if not len(used):
         return slider
     value = float(codes.expression[used].min())
     highest = float((1 - codes.expression[used]).min())

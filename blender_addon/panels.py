@@ -12,7 +12,7 @@ from . import install
 from .job import can_import, expected_time_s, session
 from .preferences import places
 from .properties import STARTER, head_summary, scene_settings
-from .sliders import is_head, slider_groups, slider_keys
+from .sliders import CLOSED_GROUPS, is_head, slider_groups, slider_keys
 
 Icon = Literal["ERROR", "INFO", "INTERNET", "QUESTION"]
 LINE_PX = 7.5  # Width of a letter of the interface font at scale 1, on average; texts are broken at it.
@@ -75,10 +75,12 @@ class PROTOME_PT_head(bpy.types.Panel):
             return
         _draw_licence(layout, context, summary.model, summary.licence, summary.commercial_use)
         for group in slider_groups(obj):
-            column = layout.column(align=True)
-            column.label(text=group)
-            for key in slider_keys(obj, group):
-                column.prop(key, "value", text=key.name, slider=True)
+            header, body = layout.panel(f"PROTOME_sliders_{group}", default_closed=group in CLOSED_GROUPS)
+            header.label(text=group)
+            if body:
+                column = body.column(align=True)
+                for key in slider_keys(obj, group):
+                    column.prop(key, "value", text=key.name, slider=True)
         layout.operator("protome.resynthesize", icon="FILE_REFRESH")
         layout.operator("protome.reset_sliders", icon="LOOP_BACK")
 

@@ -16,7 +16,8 @@ LICENCE_KEY = "protome_licence"  # In words, among the object's custom propertie
 ALLOWED = {"yes": "commercial use is allowed", "no": "not for commercial use"}
 KEPT_SETTINGS = ("model", "method", "quality", "faces", "texture_px", "seed")
 UNREADABLE = "The head's record cannot be read. Create the head again from its photo."
-GROUPS = ("Shape", "Expression", "Person")
+GROUPS = ("Shape", "Expression", "Person", "Pose", "ARKit")
+CLOSED_GROUPS = ("ARKit",)  # 51 shapes that mostly face tracking moves.
 
 
 def record_text(obj: bpy.types.Object) -> str:

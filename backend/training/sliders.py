@@ -68,9 +68,10 @@ def expression_directions(template: Template, w_dim: int) -> list[Direction]:
     directions = []
     still = np.zeros(len(template.shape))
     singles = {name: (name,) for name in template.expression_names}
-    for name, parts in {**EXPRESSIONS, **singles}.items():
-        expression = np.array([float(part in parts) for part in template.expression_names])
-        directions.append(Direction(Slider(name, "Expression", 0.0, 1.0), np.zeros(w_dim), still, expression))
+    for group, sliders in (("Expression", EXPRESSIONS), ("ARKit", singles)):
+        for name, parts in sliders.items():
+            expression = np.array([float(part in parts) for part in template.expression_names])
+            directions.append(Direction(Slider(name, group, 0.0, 1.0), np.zeros(w_dim), still, expression))
     return directions
 
 

@@ -31,6 +31,8 @@ class Recorder:
                 assert value in {item.identifier for item in parameter.enum_items}, f"no icon {value}"
         if name in CONTAINERS:
             return Recorder(self.drawn)
+        if name == "panel":
+            return Recorder(self.drawn), None if kwargs.get("default_closed") else Recorder(self.drawn)
         if name == "operator":
             kind = getattr(bpy.ops.protome, args[0].removeprefix("protome.")).get_rna_type()
             self.drawn.append(kwargs.get("text", kind.name))

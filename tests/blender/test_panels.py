@@ -78,6 +78,16 @@ def test_the_active_head_s_sliders_by_group(addon, head):
     assert draw(addon.panels.PROTOME_PT_head) is None
 
 
+def test_groups_of_sliders_have_an_order_and_the_many_are_folded_away(addon, head):
+    summary = addon.properties.head_summary(head)
+    for name, group in (("Basis", "ARKit"), ("Basis", "Mine"), ("Basis", "Pose")):
+        slider = summary.sliders.add()
+        slider.name, slider.group = name, group
+    assert addon.sliders.slider_groups(head) == ["Shape", "Expression", "Person", "Pose", "ARKit", "Mine"]
+    drawn = draw(addon.panels.PROTOME_PT_head)
+    assert drawn[drawn.index("Pose") :] == ["Pose", "Basis", "ARKit", "Mine", "Basis", "Resynthesize", "Reset Sliders"]
+
+
 def test_a_non_commercial_model_is_named(addon, photo):
     bpy.ops.protome.invert(filepath=photo("restricted"))
     assert "Not for commercial use" in " ".join(draw(addon.panels.PROTOME_PT_head))

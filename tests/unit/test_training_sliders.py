@@ -66,11 +66,11 @@ def test_there_are_at_least_24_named_sliders_in_groups_with_ranges(template, dir
         groups.setdefault(direction.slider.group, []).append(direction.slider)
     assert {group: len(members) for group, members in groups.items()} == {
         "Shape": len(MEASURES), "Person": 7, "Pose": 3,
-        "Expression": len(EXPRESSIONS) + len(template.expression_names),
+        "Expression": len(EXPRESSIONS), "ARKit": len(template.expression_names),
     }  # fmt: skip
     assert len(groups["Shape"]) + 7 + len(EXPRESSIONS) >= 24
     assert len(directions) == len(by_name(directions))
-    assert all((slider.minimum, slider.maximum) == (0.0, 1.0) for slider in groups["Expression"])
+    assert all((slider.minimum, slider.maximum) == (0.0, 1.0) for slider in groups["Expression"] + groups["ARKit"])
     assert all((slider.minimum, slider.maximum) == (-PERSON_RANGE, PERSON_RANGE) for slider in groups["Person"])
 
 
