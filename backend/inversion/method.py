@@ -20,6 +20,7 @@ from backend.inversion.cameras import Cameras
 from backend.inversion.perception import Distance, FeatureMap, patch_features, picture_distance
 
 Step = Callable[[float], None]
+MIXED = 0.8  # A pixel that shows less of the head is mixed with background.
 
 
 @runtime_checkable
@@ -115,8 +116,11 @@ class PosedPortrait:
 
     @property
     def shown(self) -> Float[Tensor, "1 1 s s"]:
-        """How much each pixel tells of the head."""
-        return self.mask * self.trust
+        """How much each pixel tells of the head: nothing where background shines through.
+
+        A pixel at the edge of the matte has the background's colour in it; shown to a method, it would become a halo.
+        """
+        return ((self.mask - MIXED) / (1 - MIXED)).clamp(0, 1) * self.trust
 
     def mirrored(self) -> "PosedPortrait":
         """The portrait of the mirrored head."""

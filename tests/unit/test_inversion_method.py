@@ -47,6 +47,10 @@ def test_shrinking_mixes_no_background_into_the_head():
     assert inside.any()
 
 
-def test_only_what_is_head_and_photo_is_shown():
-    one = portrait()
-    torch.testing.assert_close(one.shown, one.mask * one.trust)
+def test_only_what_is_head_and_photo_is_shown_and_no_mixed_pixel():
+    mask = torch.tensor([0.0, 0.5, 0.79, 0.9, 1.0]).reshape(1, 1, 1, 5).expand(1, 1, 5, 5)
+    trust = torch.ones(1, 1, 5, 5)
+    trust[..., 0, :] = 0
+    one = PosedPortrait(torch.zeros(1, 3, 5, 5), mask, trust, camera_at(0))
+    torch.testing.assert_close(one.shown[0, 0, 1], torch.tensor([0.0, 0.0, 0.0, 0.5, 1.0]))
+    assert one.shown[0, 0, 0].sum() == 0
