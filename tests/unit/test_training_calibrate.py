@@ -44,5 +44,6 @@ def test_portraits_without_a_face_do_not_count(template, monkeypatch):
     monkeypatch.setattr(module, "_photographed", lambda *_: next(answers))
     monkeypatch.setattr(TemplateAnchors, "read", lambda *_: template.vertices)
     anchors = TemplateAnchors(np.zeros((1, 3), np.int64), np.ones((1, 3)) / 3)
-    errors = reprojection_errors(heads, studio, anchors, portraits=3, rng=np.random.default_rng(0))
-    assert errors.shape == (1, IRIS_LANDMARKS) and errors.max() < 1e-9
+    known, fitted = reprojection_errors(heads, studio, anchors, portraits=3, rng=np.random.default_rng(0))
+    assert known.shape == (1, IRIS_LANDMARKS) and known.max() < 1e-9
+    assert fitted.shape == (1,) and fitted[0] < 0.01
