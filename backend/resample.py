@@ -75,7 +75,7 @@ def _cut_region(
     size = np.array([pixels.shape[1], pixels.shape[0]])
     low = np.clip(np.floor(corners.min(0) - margin), 0, size - 1).astype(int)
     high = np.clip(np.ceil(corners.max(0) + margin), low + 1, size).astype(int)
-    region = np.ascontiguousarray(pixels[low[1] : high[1], low[0] : high[0]])
+    region = np.array(pixels[low[1] : high[1], low[0] : high[0]])  # A copy: torch warns of arrays it may not write.
     return region, low.astype(np.float64)
 
 

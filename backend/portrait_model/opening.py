@@ -21,6 +21,7 @@ from backend.inversion.perception import picture_distance
 from backend.models import read_weights
 from backend.portrait_model.contract import PortraitModel
 from backend.portrait_model.published import PublishedModel
+from backend.portrait_model.slider_file import read_sliders, sliders_path
 from backend.portrait_model.starter import StarterModel
 from backend.starter import load_starter
 
@@ -73,8 +74,15 @@ def _open(installed: Installed, settings: Settings) -> PortraitModel[Any]:
     template = load_starter(starter_path()).template
     encoder = None if loaded.encoder is None else triplanenet_encoder(loaded.encoder.to(device))
     perception = _perception(loaded.generator.config.family, device)
+    sliders = sliders_path(installed.name)
+    directions = read_sliders(sliders, generator_id=loaded.identity["id"]) if sliders.is_file() else None
     return PublishedModel(
-        loaded.generator.to(device), loaded.identity, template, encoder=encoder, perception=perception
+        loaded.generator.to(device),
+        loaded.identity,
+        template,
+        directions=directions,
+        encoder=encoder,
+        perception=perception,
     )
 
 
