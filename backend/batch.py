@@ -21,7 +21,9 @@ from backend.protocol import Invert
 
 PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
 SUMMARY = "summary.csv"
-SHARED_REASONS = frozenset({"no_torch", "no_package", "model_missing", "model_damaged", "disk_full"})
+SHARED_REASONS = frozenset(
+    {"no_torch", "no_package", "model_missing", "model_damaged", "unknown_model", "unknown_method", "disk_full"}
+)
 
 
 @dataclass(frozen=True)
