@@ -85,7 +85,7 @@ class ClothPiece:
         appearance: Its colours and pattern are used.
     """
 
-    kind, bake_spacing = SOLID, 0.008
+    kind, bake_spacing = SOLID, 0.010
 
     def __init__(self, garment: Garment, base_dm: Float[np.ndarray, "19158 3"], appearance: Appearance) -> None:
         self._samples = garment.samples

@@ -21,7 +21,10 @@ ALONG_PER_M = 9.0
 
 
 def hair_color(
-    appearance: Appearance, points_canonical: Float[np.ndarray, "n 3"], style_name: str
+    appearance: Appearance,
+    points_canonical: Float[np.ndarray, "n 3"],
+    style_name: str,
+    strands: Float[np.ndarray, "n"] | None = None,
 ) -> Float[np.ndarray, "n 3"]:
     """sRGB albedo of the hair: strands that follow its flow, darker at roots and below, no directional light.
 
@@ -29,8 +32,10 @@ def hair_color(
         appearance: Its hair colour, contrast and roots are used.
         points_canonical: On or near the hair's surface, metres.
         style_name: A MakeHuman hair; unknown names fall from the crown.
+        strands: ``strand_noise`` there, if it is at hand.
     """
-    strands = strand_noise(points_canonical, style_name)
+    if strands is None:
+        strands = strand_noise(points_canonical, style_name)
     mixed_grey = 4 * appearance.hair_grey * (1 - appearance.hair_grey)
     # Light hair shows its strands by brightness; black hair hardly differs.
     contrast = (0.13 + 0.24 * appearance.strand_contrast) * (1 + 0.4 * mixed_grey)
@@ -109,7 +114,7 @@ def hair_flow(
 
 
 def _unit(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-9)
+    return vectors / np.sqrt(np.einsum("nc,nc->n", vectors, vectors)).clip(1e-9)[:, None]
 
 
 def _is_tail(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:

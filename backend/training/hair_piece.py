@@ -84,7 +84,7 @@ class HairPiece:
         style_name: A MakeHuman hair.
     """
 
-    bake_spacing = 0.006
+    bake_spacing = 0.009
 
     def __init__(
         self, shell: HairShell, vertices: Float[np.ndarray, "v 3"], appearance: Appearance, style_name: str
@@ -104,13 +104,13 @@ class HairPiece:
         normals = np.einsum("nk,nkc->nc", hits.barycentric, self._normals[corners])
         flow = hair_flow(points, normals, self._style)
         fine = fine_strands(points, self._style)
-        color = np.clip(hair_color(self._appearance, points, self._style) * (1 + 0.12 * fine[:, None]), 0, 1)
-        strand = self._to_world(flow, hits.triangle)
         locks = strand_noise(points, self._style)
+        color = hair_color(self._appearance, points, self._style, locks) * (1 + 0.12 * fine[:, None])
+        strand = self._to_world(flow, hits.triangle)
         lean = LEAN_RAD * (fine + locks) * (6.0 if self._style in CURLY_STYLES else 1.0)
         tilt = LOCK_TILT * locks[:, None] * np.cross(hits.normals, strand)
         return Surface(
-            linear_from_srgb(color).astype(np.float32),
+            linear_from_srgb(np.clip(color, 0, 1)).astype(np.float32),
             np.full(len(points), SHINE, np.float32),
             tilt.astype(np.float32),
             self._opacity(hits, points, fine=fine, locks=locks),
@@ -123,7 +123,7 @@ class HairPiece:
         along_first = np.einsum("nc,nc->n", flow, self._first[triangle])[:, None]
         along_second = np.einsum("nc,nc->n", flow, self._second[triangle])[:, None]
         carried = along_first * (a - c) + along_second * (b - c)
-        return carried / np.linalg.norm(carried, axis=1, keepdims=True).clip(1e-9)
+        return carried / np.sqrt(np.einsum("nc,nc->n", carried, carried)).clip(1e-9)[:, None]
 
     def _opacity(
         self, hits: Hits, points: Float[np.ndarray, "n 3"],

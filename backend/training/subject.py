@@ -158,18 +158,21 @@ class Subject:
 
     @property
     def sky(self) -> Float[np.ndarray, "d 3"]:
-        """Unit vectors of the columns of ``transfer``."""
+        """Unit vectors of the directions from which surrounding light comes."""
         return sphere_directions(SKY_DIRECTIONS)
 
-    @cached_property
-    def transfer(self) -> Float[np.ndarray, "v d"]:
-        """What share of each vertex's light comes from each direction of ``sky``; adds up to ``openness``."""
-        return _transfer(self)
+    def surround(self, radiance: Float[np.ndarray, "d c"]) -> Float[np.ndarray, "v c"]:
+        """Light at each vertex when so much comes from each direction of ``sky``; all of 1 where all is open."""
+        return self._baked.light(radiance.astype(np.float32))
 
     @cached_property
     def openness(self) -> Float[np.ndarray, "v"]:
         """Share of a uniform surrounding's light that reaches each vertex, 0 to 1."""
-        return self.transfer.sum(1)
+        return self.surround(np.ones((SKY_DIRECTIONS, 1)))[:, 0]
+
+    @cached_property
+    def _baked(self) -> "_BakedSky":
+        return _bake(self)
 
     def hits(self, triangle: Int[np.ndarray, "n"], barycentric: Float[np.ndarray, "n 3"], rays: Rays) -> Hits:
         """What rays met, with what paint and light ask about it."""
@@ -177,7 +180,7 @@ class Subject:
         to_camera = -rays.directions.astype(np.float32)
         normals *= np.where(np.einsum("nc,nc->n", normals, to_camera) < -0.2, -1, 1).astype(np.float32)[:, None]
         points = rays.origin + rays.distance[:, None] * rays.directions
-        footprint = rays.spacing * float(np.median(rays.distance)) if len(rays.distance) else rays.spacing
+        footprint = float(rays.spacing * np.median(rays.distance)) if len(rays.distance) else rays.spacing
         return Hits(
             triangle, barycentric.astype(np.float32), self.kind[triangle], points, normals, to_camera, footprint
         )
@@ -191,27 +194,51 @@ def smooth_normals(
     return normals / np.sqrt(np.einsum("nc,nc->n", normals, normals)).clip(1e-9)[:, None]
 
 
-def _transfer(subject: Subject) -> Float[np.ndarray, "v d"]:
-    """Exact where the spacing is 0, elsewhere interpolated between a few vertices that face alike."""
+@dataclass(frozen=True)
+class _BakedSky:
+    """Which light reaches vertices.
+
+    Args:
+        count: Of vertices.
+        exact: Vertices where it was found.
+        table: What share of theirs comes from each direction.
+        between: Vertices between those.
+        near: Rows of ``table`` near them.
+        weights: Of those rows.
+    """
+
+    count: int
+    exact: Int[np.ndarray, "e"]
+    table: Float[np.ndarray, "e d"]
+    between: Int[np.ndarray, "b"]
+    near: Int[np.ndarray, "b k"]
+    weights: Float[np.ndarray, "b k"]
+
+    def light(self, radiance: Float[np.ndarray, "d c"]) -> Float[np.ndarray, "v c"]:
+        found = self.table @ radiance
+        result = np.zeros((self.count, radiance.shape[1]), np.float32)
+        result[self.exact] = found
+        result[self.between] = np.einsum("bk,bkc->bc", self.weights, found[self.near])
+        return result
+
+
+def _bake(subject: Subject) -> _BakedSky:
+    """Exact where the spacing is 0, elsewhere between a few vertices that face alike."""
     used = np.unique(subject.faces)
     points, normals = subject.vertices[used], subject.normals[used]
     spacing = np.zeros(len(used)) if subject.bake_spacing is None else subject.bake_spacing[used]
     coarse = np.flatnonzero(spacing > 0)
     chosen = coarse[_spread_out(points[coarse], normals[coarse], spacing[coarse])]
-    exact = np.concatenate([np.flatnonzero(spacing == 0), chosen])
-    table = np.zeros((len(used), SKY_DIRECTIONS), np.float32)
-    table[exact] = _seen_sky(subject, points[exact], normals[exact])
-    if len(chosen):
+    exact = np.concatenate([chosen, np.flatnonzero(spacing == 0)])
+    table = _seen_sky(subject, points[exact], normals[exact])
+    between = np.setdiff1d(coarse, chosen)
+    near, weights = np.zeros((len(between), 1), np.int64), np.ones((len(between), 1), np.float32)
+    if len(between):
         places = np.concatenate([points, 0.5 * spacing[:, None] * normals], axis=1)
-        distance, near = cKDTree(places[chosen]).query(places[coarse], k=min(3, len(chosen)))
-        distance, near = distance.reshape(len(coarse), -1), near.reshape(len(coarse), -1)
-        weights = 1 / (distance + 0.1 * spacing[coarse, None]) ** 2
-        weights = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
-        source = table[chosen]
-        table[coarse] = sum(weights[:, k, None] * source[near[:, k]] for k in range(near.shape[1]))
-    result = np.zeros((len(subject.vertices), SKY_DIRECTIONS), np.float32)
-    result[used] = table
-    return result
+        distance, near = cKDTree(places[chosen]).query(places[between], k=[1, 2, 3][: len(chosen)])
+        closeness = 1 / (distance + 0.1 * spacing[between, None]) ** 2
+        weights = (closeness / closeness.sum(1, keepdims=True)).astype(np.float32)
+    return _BakedSky(len(subject.vertices), used[exact], table, used[between], near, weights)
 
 
 def _spread_out(
