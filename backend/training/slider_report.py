@@ -104,7 +104,7 @@ class SliderBench:
             ranks = [spearmanr(values, travel).statistic for travel in signed]
             effect = float(np.mean([np.polyfit(values, travel, 1)[0] for travel in signed]))
         ends = slider.minimum, slider.maximum
-        identity = tuple(float(np.nanmean([self._identity(k, direction, end) for k in self._all])) for end in ends)
+        identity = [mean_of_found([self._identity(k, direction, end) for k in self._all]) for end in ends]
         flipped = max(self._flipped(k, direction, end) for k in self._all for end in ends)
         return SliderScore(
             slider.name, slider.group, ends, own, float(min(ranks)), effect, slopes,
@@ -167,6 +167,12 @@ class SliderBench:
         moved = self._moved(self.codes[number], direction, value)
         before, after = self._placed(number, self.codes[number]), self._placed(number, moved)
         return flipped_share(before, after, self.meshes[number].faces)
+
+
+def mean_of_found(distances: list[float]) -> float:
+    """The mean without NaN; NaN when there is nothing else."""
+    found = [distance for distance in distances if not np.isnan(distance)]
+    return float(np.mean(found)) if found else float("nan")
 
 
 def flipped_share(
