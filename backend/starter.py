@@ -127,8 +127,8 @@ def _assemble(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Starter:
     template = Template(**wide, **bases, expression_names=names, skeleton=skeleton, joint_shares=shares)
     parts = [tensors[f"directions.{part}"].numpy().astype(np.float64) for part in DIRECTION_PARTS]
     directions = [
-        Direction(Slider(**slider), *rows, recolors=slider["name"] in recolors)
-        for slider, *rows in zip(sliders, *parts, strict=True)
+        Direction(Slider(**slider), w, shape, expression, pose, recolors=slider["name"] in recolors)
+        for slider, w, shape, expression, pose in zip(sliders, *parts, strict=True)
     ]
     identity = {name: metadata[name] for name in ("id", "family", "licence", "commercial_use")}
     return Starter(generator.eval().requires_grad_(False), template, directions, tensors["candidates"], identity)
