@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from backend.errors import ProtomeError  # noqa: E402
 from backend.training.build import CPU  # noqa: E402
-from backend.training.portrait_shards import PortraitPlan, write_portraits  # noqa: E402
+from backend.training.portrait_shards import PortraitPlan, make_folder, write_portraits  # noqa: E402
 from backend.training.portrait_source import open_source  # noqa: E402
 
 
@@ -42,6 +42,7 @@ def main() -> int:
 
     try:
         plan = PortraitPlan(options.count, options.views, options.size, options.seed, options.glasses)
+        make_folder(options.out)
         source = open_source(options.assets, options.work, preset=CPU, log=log)
         for path in write_portraits(source, plan, options.out, workers=options.workers):
             log(path.name)

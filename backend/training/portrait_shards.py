@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,6 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from backend.errors import ModelError, SettingsError
+from backend.output import output_error
 from backend.staging import staging
 from backend.training.backdrop import over_backdrop, sample_backdrop
 from backend.training.expressions import ARKIT_NAMES
@@ -154,6 +156,18 @@ def is_done(folder: Path, plan: PortraitPlan, shard: int) -> bool:
         raise ModelError(f"{path} is damaged. Delete it and start again.", code="result_damaged") from error
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder for shards before any work.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from error
+
+
 def write_portraits(source: PortraitSource, plan: PortraitPlan, folder: Path, *, workers: int) -> Iterator[Path]:
     """Write all shards that are not there yet; yields each file when it is.
 
@@ -168,7 +182,14 @@ def write_portraits(source: PortraitSource, plan: PortraitPlan, folder: Path, *,
         return
     # Spawned, not forked: a fork copies torch's threads in whatever state they are.
     with ProcessPoolExecutor(workers, get_context("spawn"), _keep, (source, plan, folder)) as pool:
-        yield from pool.map(_write_kept, missing)
+        try:
+            yield from pool.map(_write_kept, missing)
+        except BrokenProcessPool as error:
+            raise ModelError(
+                "A process that rendered portraits was ended from outside, mostly because the memory ran out. "
+                "Start again with fewer --workers; finished shards are kept.",
+                code="worker_lost",
+            ) from error
 
 
 _kept: list[tuple[PortraitSource, PortraitPlan, Path]] = []  # Of this process.
