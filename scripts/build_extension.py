@@ -45,7 +45,17 @@ ALLOWED = (
     "scripts/environment.py",
     "scripts/fetch_photo_models.py",
 )
-REFUSED = ("tests/*", "docs/*", "backend/training/*", "*/__pycache__/*", ".*", "*/.*", "*.pyc", "*.zip")
+REFUSED = (
+    "tests/*",
+    "docs/*",
+    "backend/training/*",
+    "backend/evaluation/*",
+    "*/__pycache__/*",
+    ".*",
+    "*/.*",
+    "*.pyc",
+    "*.zip",
+)
 ID, VERSION, BLENDER = re.compile(r"[a-z][a-z0-9_]+"), re.compile(r"\d+\.\d+\.\d+"), (4, 2, 0)
 
 

@@ -35,7 +35,7 @@ BACKEND_LEVELS = [
     # doors
     "jobs console doctor",
     "batch worker cli_models",
-    "cli",
+    "cli evaluation",
     "__main__",
 ]
 
@@ -50,7 +50,7 @@ ADDON_LEVELS = [
     "registration",
 ]
 
-# One library, one door. Training makes its own data and is no part of the main path.
+# One library, one door. Training and evaluation are no part of the main path.
 DOORS = {
     "mcubes": {"surface"},
     "xatlas": {"unwrap"},
@@ -61,6 +61,9 @@ DOORS = {
     "igl": set(),
     "matplotlib": set(),
 }
+
+OFF_THE_PATH = {"training", "evaluation"}
+OFF_THE_PATH_NAMES = tuple(f"backend.{name}" for name in sorted(OFF_THE_PATH))
 
 ADDON_LIBRARIES = {"bpy", "bpy_extras", "mathutils", "numpy"}
 
@@ -147,14 +150,20 @@ def test_backend_imports_are_absolute():
 
 @pytest.mark.parametrize("library", DOORS)
 def test_one_library_has_one_door(library):
-    users = {module for module, path in sources("backend") if library in libraries(path) and module != "training"}
+    users = {module for module, path in sources("backend") if library in libraries(path) and module not in OFF_THE_PATH}
     assert users <= DOORS[library]
 
 
-def test_the_main_path_never_imports_training():
+def test_the_main_path_never_imports_training_nor_evaluation():
     for module, path in sources("backend"):
-        if module != "training":
-            assert not [name for name in imported(path) if name.startswith("backend.training")], path
+        if module not in OFF_THE_PATH:
+            assert not [name for name in imported(path) if name.startswith(OFF_THE_PATH_NAMES)], path
+
+
+def test_training_never_sees_what_it_is_judged_by():
+    for module, path in sources("backend"):
+        if module == "training":
+            assert not [name for name in imported(path) if name.startswith("backend.evaluation")], path
 
 
 @pytest.mark.parametrize("start", ["__main__", "cli", "worker"])

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures single-photo reconstruction: on held-out synthetic heads whose truth is known, and on real photos.
+
+Run it in the project's environment with requirements-train.txt installed:
+
+    .venv/bin/python scripts/evaluate.py --assets FOLDER --out FOLDER [--items 6] [--photos FOLDER] [--quality draft]
+
+Writes FOLDER/heads.csv and photos.csv (one line for each item), index.html with all tables and pictures, and items/.
+Interrupted, it goes on with the items that are missing. An item that fails is listed with its reason and counts as the
+worst in every median.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from backend.config import Quality, Settings  # noqa: E402
+from backend.errors import ProtomeError, SettingsError  # noqa: E402
+from backend.evaluation.held_out import LIST, draw_list, read_list, write_list  # noqa: E402
+from backend.evaluation.page import number, write_page  # noqa: E402
+from backend.evaluation.protocol import (  # noqa: E402
+    Bench,
+    chosen_heads,
+    find_photos,
+    held_out_jobs,
+    held_out_section,
+    list_with_hashes,
+    photo_jobs,
+    photo_section,
+)
+from backend.evaluation.run import Log, run_jobs, write_table  # noqa: E402
+from backend.evaluation.scores import summarize  # noqa: E402
+from backend.output import output_error  # noqa: E402
+from backend.portrait_model.opening import open_model  # noqa: E402
+from backend.training.build import CPU  # noqa: E402
+from backend.training.portrait_source import PortraitSource, open_source  # noqa: E402
+
+LISTED = 12
+
+
+def main() -> int:
+    """Parse the command line and measure."""
+    options = _parser().parse_args()
+    start = time.monotonic()
+
+    def log(text: str) -> None:
+        print(f"{time.monotonic() - start:7.0f} s  {text}", flush=True)
+
+    @cache
+    def source() -> PortraitSource:
+        if options.assets is None:
+            raise SettingsError("Held-out heads need --assets, the folder with makehuman/ and ict_facekit/.")
+        return open_source(options.assets, options.work, preset=CPU, log=log)
+
+    try:
+        _make_folder(options.out)
+        if options.write_list:
+            _write_list(source(), options.out, log)
+        else:
+            _evaluate(options, source, log)
+    except ProtomeError as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _evaluate(options: argparse.Namespace, source: Callable[[], PortraitSource], log: Log) -> None:
+    settings = Settings(model=options.model, quality=options.quality)
+    identity = open_model(settings).identity  # Before minutes of work, and for the page.
+    bench = Bench(settings, options.out, log)
+    held_out = chosen_heads(read_list(), options.items if options.assets or options.items is not None else 0)
+    sections = []
+    if held_out.heads:
+        results = run_jobs(held_out_jobs(bench, held_out, source), options.out, log)
+        write_table(options.out / "heads.csv", results)
+        sections.append(held_out_section(options.out, results, held_out))
+    if options.photos:
+        results = run_jobs(photo_jobs(bench, find_photos(options.photos)), options.out, log)
+        write_table(options.out / "photos.csv", results)
+        sections.append(photo_section(options.out, results))
+    if not sections:
+        raise SettingsError("There is nothing to do: give --assets for held-out heads, or --photos for a folder.")
+    facts = {
+        "model": identity["id"], "quality": settings.quality, "device": settings.device,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }  # fmt: skip
+    write_page(options.out / "index.html", facts, sections)
+    for section in sections:
+        medians = {summary.name: summary.median for summary in summarize(section.results)}
+        for goal in section.goals:
+            log(f"{goal.meaning}: {number(medians.get(goal.score, float('nan')))} (goal {goal.limit:g})")
+    log(f"wrote {options.out / 'index.html'}")
+
+
+def _write_list(source: PortraitSource, out: Path, log: Log) -> None:
+    def keep(photo: UInt8[np.ndarray, "s s 3"], name: str) -> None:
+        Image.fromarray(photo).save(out / f"{name}.png")
+
+    write_list(LIST, list_with_hashes(draw_list(range(LISTED)), source, log, keep))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--assets", type=Path, help="folder with makehuman/ and ict_facekit/, for held-out heads")
+    parser.add_argument("--work", type=Path, default=ROOT / ".build", help="where train_starter.py keeps its results")
+    parser.add_argument("--items", type=int, help="so many held-out heads; all of the list when left out")
+    parser.add_argument("--photos", type=Path, help="folder with real photos")
+    parser.add_argument("--quality", choices=get_args(Quality), default="balanced")
+    parser.add_argument("--model", default="starter", help="name of an installed model")
+    parser.add_argument(
+        "--write-list", action="store_true", help="render the list's photos into --out and put their hashes in the list"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
