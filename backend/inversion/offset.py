@@ -30,6 +30,7 @@ from backend.inversion.warp import TOLERANCE
 OFFSET_RATE, USUAL_STEPS = 0.03, 100  # Spreads of the planes per step.
 # Image widths around the head's matte in which neither head nor empty space is asked for.
 OUTLINE = 1 / 64
+CLEAR = 0.05
 BEHIND = 0.3  # Sides of the cube behind the head's centre where a background inside the volume belongs.
 
 
@@ -41,7 +42,7 @@ class OffsetWeights:
         adjacent: The portrait warped to cameras beside its own.
         symmetry: Of the hidden side to the seen one.
         shape: Change of depth and opacity from both sides.
-        empty: Anything of the head outside its silhouette.
+        silhouette: Anything of the head outside its matte, and anything missing inside.
         smooth: Steps between neighbouring cells of what is added to the start, in spreads of the planes.
         size: Squared size of that, in spreads of the planes.
     """
@@ -49,8 +50,8 @@ class OffsetWeights:
     adjacent: float = 0.1
     symmetry: float = 0.3
     shape: float = 1.0
-    empty: float = 0.25
-    smooth: float = 0.05
+    silhouette: float = 0.25
+    smooth: float = 1.0
     size: float = 0.01
 
 
@@ -121,7 +122,7 @@ class Refinement:
         descent = Descent(
             self._task.budget.tune_steps,
             ramped(hurried(OFFSET_RATE * self._spread, usual_steps=USUAL_STEPS, steps=self._task.budget.tune_steps)),
-            judged_by=("pixels", "perceptual", "empty"),
+            judged_by=("pixels", "perceptual", "silhouette"),
             patience=self._task.budget.patience,
         )
         return descend([self._offset], self._terms, descent, step=step)
@@ -130,8 +131,8 @@ class Refinement:
         task, weights, head = self._task, self._weights, self._head.moved(self._offset)
         pictures = looks(head, task.portraits, size_px=self.size_px, superresolve=task.budget.superresolve)
         terms = photo_terms(pictures, task.portraits, task.perception)
-        empty = [self._empty(picture, one) for picture, one in zip(pictures, task.portraits, strict=True)]
-        terms["empty"] = weights.empty * torch.stack(empty).mean()
+        outlines = [self._silhouette(picture, one) for picture, one in zip(pictures, task.portraits, strict=True)]
+        terms["silhouette"] = weights.silhouette * torch.stack(outlines).mean()
         chosen = int(torch.randint(len(task.portraits), (), generator=task.random))
         portrait, depth = task.portraits[chosen], pictures[chosen].depth.detach()
         terms["adjacent"] = weights.adjacent * adjacent_loss(head, portrait, task.perception, self._views)
@@ -145,34 +146,34 @@ class Refinement:
         terms["size"] = weights.size * relative.square().mean()
         return terms
 
-    def _empty(self, picture: Images, portrait: PosedPortrait) -> Tensor:
-        return empty_loss(
-            picture,
-            portrait,
-            opacity_is_matte=self._task.model.opacity_is_matte,
-            side=self._task.model.side,
-        )
+    def _silhouette(self, picture: Images, portrait: PosedPortrait) -> Tensor:
+        model = self._task.model
+        return silhouette_loss(picture, portrait, opacity_is_matte=model.opacity_is_matte, side=model.side)
 
 
-def empty_loss(picture: Images, portrait: PosedPortrait, *, opacity_is_matte: bool, side: float) -> Float[Tensor, ""]:
-    """What stands where the portrait shows no head.
+def silhouette_loss(
+    picture: Images, portrait: PosedPortrait, *, opacity_is_matte: bool, side: float
+) -> Float[Tensor, ""]:
+    """What stands where the portrait shows no head, and what is missing where it shows one; in shares of the picture.
 
-    Where opacity is that of the head it should be 0 there. A generator whose volume holds the background as well may
-    show something there, but behind the head.
+    A generator whose volume holds the background as well may show something beside the head, but behind it.
 
     Args:
         picture: At the portrait's camera.
-        portrait: Its matte says where.
+        portrait: Its matte says where; at the matte's edge nothing is asked.
         opacity_is_matte: As the model says.
         side: Edge of the canonical cube, world units.
     """
     seen = portrait.resized(picture.depth.shape[-1])
     reach = max(1, round(OUTLINE * picture.depth.shape[-1]))
-    around = functional.max_pool2d(seen.mask, 2 * reach + 1, stride=1, padding=reach)
-    outside = (around < 0.05) * seen.trust
-    if opacity_is_matte:
-        cost = picture.opacity
-    else:
+    outside = (_spread(seen.mask, reach) < CLEAR) * seen.trust
+    if not opacity_is_matte:
         behind = portrait.cameras.cam2world[0, :3, 3].norm() + BEHIND * side
-        cost = functional.relu(behind - picture.depth) / side
-    return (outside * cost).sum() / outside.numel()
+        return (outside * functional.relu(behind - picture.depth)).sum() / side / outside.numel()
+    inside = (_spread(1 - seen.mask, reach) < CLEAR) * seen.trust
+    return (outside * picture.opacity + inside * (1 - picture.opacity)).sum() / outside.numel()
+
+
+def _spread(mask: Float[Tensor, "1 1 r r"], reach: int) -> Float[Tensor, "1 1 r r"]:
+    """The largest value within some pixels."""
+    return functional.max_pool2d(mask, 2 * reach + 1, stride=1, padding=reach)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from backend.generator.plane_generator import Images
-from backend.inversion.offset import BEHIND, empty_loss
+from backend.inversion.offset import BEHIND, silhouette_loss
 from tests.small_planes import DISTANCE, portrait_of, small_model
 
 SIZE = 32
@@ -25,17 +25,28 @@ def picture(opacity, depth):
 
 def cost(portrait, *, opacity=0.0, depth=5.0, is_matte=True):
     maps = (torch.as_tensor(value).expand(1, 1, SIZE, SIZE) for value in (opacity, depth))
-    return empty_loss(picture(*maps), portrait, opacity_is_matte=is_matte, side=1.0).item()
+    return silhouette_loss(picture(*maps), portrait, opacity_is_matte=is_matte, side=1.0).item()
 
 
-def test_empty_space_outside_the_silhouette_costs_nothing(portrait):
+INNER, OUTER = 14**2, 18**2  # The mask without its outermost pixels, and with one more around it.
+
+
+def test_a_head_that_fills_its_matte_costs_nothing(portrait):
     assert cost(portrait, opacity=portrait.mask) == 0
-    assert cost(portrait, opacity=0.0) == 0
 
 
 def test_haze_outside_costs_its_share_of_the_picture(portrait):
-    outline = 18 * 18  # The mask and one pixel around it.
-    assert cost(portrait, opacity=1.0) == pytest.approx((SIZE**2 - outline) / SIZE**2)
+    assert cost(portrait, opacity=1.0) == pytest.approx((SIZE**2 - OUTER) / SIZE**2)
+
+
+def test_a_hole_inside_costs_its_share_of_the_picture(portrait):
+    assert cost(portrait, opacity=0.0) == pytest.approx(INNER / SIZE**2)
+
+
+def test_nothing_is_asked_at_the_mattes_edge(portrait):
+    hair = portrait.mask.clone()
+    hair[..., 7, 8:24], hair[..., 8, 8:24] = 0.4, 0.7
+    assert cost(portrait, opacity=hair) == 0
 
 
 def test_where_the_photo_ends_nothing_is_asked(portrait):
