@@ -51,12 +51,13 @@ def _closed_surface(
     values: Float[np.ndarray, "n n n"], *, spacing: float, config: SurfaceConfig
 ) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
     """The zero level as a closed mesh of few faces; wisps too thin for that are blurred away, no more than needed."""
-    for blur_nodes in BLUR_NODES[:-1]:
+    refusals = []
+    for blur_nodes in BLUR_NODES:
         try:
             return _reduced_surface(values, blur_nodes, spacing=spacing, config=config)
-        except ModelError:
-            continue
-    return _reduced_surface(values, BLUR_NODES[-1], spacing=spacing, config=config)
+        except ModelError as error:
+            refusals.append(error)
+    raise refusals[0]  # What is wrong with the surface as it is; a blurred one may also be empty.
 
 
 def _reduced_surface(
