@@ -9,6 +9,7 @@ Source:
     2023, GOAE, for the depth of what is not the head.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -31,6 +32,7 @@ OFFSET_RATE, USUAL_STEPS = 0.03, 100  # Spreads of the planes per step.
 # Image widths around the head's matte in which neither head nor empty space is asked for.
 OUTLINE = 1 / 64
 CLEAR = 0.05
+FAINT = 1e-7  # Less opacity is none.
 BEHIND = 0.3  # Sides of the cube behind the head's centre where a background inside the volume belongs.
 
 
@@ -171,7 +173,9 @@ def silhouette_loss(
         behind = portrait.cameras.cam2world[0, :3, 3].norm() + BEHIND * side
         return (outside * functional.relu(behind - picture.depth)).sum() / side / outside.numel()
     inside = (_spread(1 - seen.mask, reach) < CLEAR) * seen.trust
-    return (outside * picture.opacity + inside * (1 - picture.opacity)).sum() / outside.numel()
+    # The logarithm has a slope even where there is hardly any density, so that a head can grow into its matte.
+    missing = picture.opacity.clamp(FAINT, 1).log() / math.log(FAINT)
+    return (outside * picture.opacity + inside * missing).sum() / outside.numel()
 
 
 def _spread(mask: Float[Tensor, "1 1 r r"], reach: int) -> Float[Tensor, "1 1 r r"]:
