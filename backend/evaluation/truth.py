@@ -13,7 +13,6 @@ from backend.camera import Camera, look_at_camera
 from backend.evaluation.geometry_metrics import sample_surface
 from backend.evaluation.held_out import HeldOutHead, HeldOutList
 from backend.evaluation.registration import Similarity, fit_similarity
-from backend.inversion.parametric import IRIS_LANDMARKS
 from backend.raycast import Caster
 from backend.template import Template
 from backend.training.backdrop import over_backdrop, sample_backdrop
@@ -28,6 +27,7 @@ from backend.training.subject import CLEAR, DOWN
 INTEROCULAR_MM = 63.0
 GREY = 128
 FACE_RADIUS_M = 0.095  # Around the nose tip, as far as the NoW benchmark's scans go.
+FACE_CENTRE_M, FACE_REACH_M = np.array([0.0, -0.01, 0.11]), 0.08  # On the mean head.
 BELOW_CHIN_M = 0.020
 SCAN_YAWS_DEG = (-45.0, 0.0, 45.0)
 SCAN_POINTS, HEAD_POINTS, HEAD_DIRECTIONS = 30_000, 30_000, 32
@@ -64,7 +64,7 @@ class TruthHead:
         item: The item.
         scene: The person.
         landmarks: Face-mesh landmarks in the scene, metres.
-        frame: From the template's world, where the mean head looks along +z, to the scene; the person may look aside.
+        frame: From the world of the mean head, which looks along +z, to the scene, where the person may look aside.
         light: The same for all pictures.
         seed: Of the list.
         size_px: Side of the photo.
@@ -187,15 +187,15 @@ def open_truth(source: PortraitSource, held_out: HeldOutList, item: HeldOutHead)
     person = source.person(held_out.seed, item.number, glasses_share=held_out.glasses_share)
     scene = source.scene(person)
     landmarks = source.landmarks.places(scene)
-    mean = mean_landmarks(source.studio.template)
-    frame = fit_similarity(mean[:IRIS_LANDMARKS], landmarks[:IRIS_LANDMARKS], is_rigid=True)
     light = sample_light(np.random.default_rng([held_out.seed, item.number, 2]))
-    return TruthHead(item, scene, landmarks, frame, light, held_out.seed, held_out.size_px)
+    return TruthHead(item, scene, landmarks, head_frame(scene), light, held_out.seed, held_out.size_px)
 
 
-def mean_landmarks(template: Template) -> Float[np.ndarray, "478 3"]:
-    """Of the mean head, metres."""
-    return template_landmarks(template, template.vertices + template.neutral)
+def head_frame(scene: PortraitScene) -> Similarity:
+    """The turn and shift that bring the mean head to a person's, by the skin of the face."""
+    used = np.unique(scene.subject.faces[scene.body_face >= 0])
+    on_face = used[np.linalg.norm(scene.canonical[used] - FACE_CENTRE_M, axis=1) < FACE_REACH_M]
+    return fit_similarity(scene.canonical[on_face], scene.subject.vertices[on_face], is_rigid=True)
 
 
 def template_landmarks(template: Template, vertices: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "478 3"]:
