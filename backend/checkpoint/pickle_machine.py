@@ -38,6 +38,7 @@ class Budget:
     instructions: int = 2_000_000
     text_bytes: int = 2**28
 
+    @no_type_check
     def spend(self, *, text_bytes: int = 0) -> None:
         """Pay for one instruction.
 
@@ -226,6 +227,7 @@ class _Machine:
             refuse("its pickle has a protocol that no published network uses.")
 
 
+@no_type_check
 def _as_key(key: Any) -> Any:
     if key is None or type(key) in (str, bool) or (type(key) is int and abs(key) < MAX_KEY):
         return key

@@ -2,13 +2,14 @@
 """A stretch of a file, read piece by piece; nothing is read before it is asked for, and never more than is there."""
 
 from io import BufferedIOBase
-from typing import NoReturn
+from typing import NoReturn, no_type_check
 
 from backend.errors import ModelError
 
 MAX_LINE_BYTES = 256
 
 
+@no_type_check  # Asked twice for each instruction of a pickle; the tests' check would take most of their time.
 class ByteSource:
     """Bytes ``start`` to ``stop`` of an open file, with a place in them.
 
