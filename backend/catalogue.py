@@ -17,6 +17,7 @@ from backend.folders import PHOTO_MODELS, model_path, models_folder, starter_pat
 from backend.protocol import Model
 
 MAX_HEADER_BYTES = 8_000_000  # The largest of ours, with its licence's text, has 200 kB.
+MAX_DIMENSIONS = 16
 # Bytes of an element.
 ELEMENT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 STARTER = "starter"
@@ -194,7 +195,7 @@ def parse_header(file: BufferedIOBase, file_bytes: int) -> Header:
 
 def _place(entry: Any, offset: int) -> TensorPlace:
     shape, (start, stop) = tuple(entry["shape"]), entry["data_offsets"]
-    if any(type(number) is not int or number < 0 for number in (start, stop, *shape)):
+    if len(shape) > MAX_DIMENSIONS or any(type(number) is not int or number < 0 for number in (start, stop, *shape)):
         _damaged("a size is no natural number")
     if stop - start != math.prod(shape) * ELEMENT_BYTES[entry["dtype"]]:
         _damaged("a shape does not fit its length")

@@ -198,6 +198,7 @@ HOSTILE_SAFETENSORS = {
     "backwards": safetensors({"a": tensor(4, 0)}, bytes(4)),
     "shape": safetensors({"a": tensor(0, 4, shape=(2,))}, bytes(4)),
     "huge shape": safetensors({"a": tensor(0, 4, shape=(2**62, 4))}, bytes(4)),
+    "shape with endless axes": safetensors({"a": tensor(0, 4, shape=(10**9,) * 100_000)}, bytes(4)),
     "negative shape": safetensors({"a": tensor(0, 4, shape=(-1, -1))}, bytes(4)),
     "type": safetensors({"a": tensor(0, 4, dtype="F999")}, bytes(4)),
     "no entry": safetensors({"a": 3}, b""),

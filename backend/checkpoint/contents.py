@@ -28,7 +28,7 @@ from backend.errors import ModelError
 MAX_DEPTH = 32
 MAX_TENSORS = 20_000
 MAX_OPTIONS = 2_000
-MAX_TEXT = 200  # Characters of an option.
+MAX_TEXT = 200  # Characters of an option, or of the name of a part.
 STARTS = {
     b"\x1f\x8b": "a gzip file; unpack it first",
     b"7z\xbc\xaf": "a 7z file; unpack it first",
@@ -215,8 +215,8 @@ def module_tensors(module: PickledObject) -> dict[str, LazyTensor]:
 
 def _parts(module: PickledObject, kind: str) -> list[tuple[str, Any]]:
     parts = module.state.get(kind, {})
-    if not isinstance(parts, dict) or not all(isinstance(name, str) for name in parts):
-        refuse("a module in it has parts without names.")
+    if not isinstance(parts, dict) or not all(isinstance(name, str) and len(name) <= MAX_TEXT for name in parts):
+        refuse("a module in it has parts without names, or with endless ones.")
     return list(parts.items())
 
 

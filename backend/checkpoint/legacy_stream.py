@@ -77,7 +77,7 @@ def _announced(reference: Any) -> tuple[str, Storage]:
 
 
 def _place_storages(source: ByteSource, storages: dict[str, Storage], keys: Any) -> None:
-    if type(keys) is not list or set(map(str, keys)) != set(storages) or len(keys) != len(storages):
+    if type(keys) is not list or any(type(key) is not str for key in keys) or sorted(keys) != sorted(storages):
         refuse("it holds other values than it announces.")
     for key in keys:
         storage = storages[key]

@@ -192,7 +192,14 @@ class LazyTensor:
 
 
 def contiguous_stride(shape: tuple[int, ...], *, is_fortran: bool = False) -> tuple[int, ...]:
-    """Strides, in elements, of an array without gaps; last axis closest, or first one in Fortran's order."""
+    """Strides, in elements, of an array without gaps; last axis closest, or first one in Fortran's order.
+
+    Raises:
+        ModelError: There are more axes than any array has, or a size is no natural number.
+    """
+    # Before anything is multiplied: sizes from a file may be texts, and millions.
+    if len(shape) > MAX_DIMENSIONS or any(type(size) is not int or size < 0 for size in shape):
+        refuse("the shape of an array is none.")
     if is_fortran:
         return contiguous_stride(shape[::-1])[::-1]
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))

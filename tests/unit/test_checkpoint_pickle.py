@@ -18,7 +18,7 @@ import torch
 from backend.checkpoint.contents import module_tensors, open_contents
 from backend.checkpoint.legacy_stream import read_legacy_stream
 from backend.checkpoint.pickle_machine import Allowed, Budget, read_pickle
-from backend.checkpoint.plain import LazyTensor, PickledObject, Storage
+from backend.checkpoint.plain import LazyTensor, PickledObject, Storage, contiguous_stride
 from backend.checkpoint.rebuild import PLAIN, allowed_in_network_pickles
 from backend.checkpoint.source import ByteSource
 from backend.errors import ModelError
@@ -339,6 +339,29 @@ def test_shared_parts_are_never_multiplied(tmp_path):
     path.write_bytes(b"\x80\x04}" + text("G_ema") + call(*PERSISTENT, meta) + b"s.")
     with pytest.raises(ModelError, match="options are far more"), open_contents(path):
         pass
+
+
+def test_keys_of_storages_are_texts_and_not_endless_lists():
+    stream = legacy(torch.zeros(2))
+    start = stream.rindex(b"\x80\x02]")  # The list of keys.
+    stop = stream.index(b".", start) + 1
+    # Written out, the innermost of these pairs of pairs would fill every disk.
+    data = stream[:start] + b"\x80\x02]" + billion_laughs() + b"a." + stream[stop:]
+    assert stream_code(data) in ("checkpoint_unsafe", "checkpoint_damaged")
+
+
+@pytest.mark.parametrize(
+    "shape", [(10**9,) * 5000, ("a" * 10**6, 10**9), (-1,), (True,)], ids=["axes", "text", "-1", "bool"]
+)
+def test_sizes_of_arrays_are_looked_at_before_they_are_multiplied(shape):
+    with pytest.raises(ModelError):
+        contiguous_stride(shape)
+
+
+def test_endless_names_of_parts_are_refused():
+    module = PickledObject("G", {"_parameters": {"x" * 10_000: None}})
+    with pytest.raises(ModelError, match="endless"):
+        module_tensors(module)
 
 
 def test_modules_within_themselves_are_refused():
