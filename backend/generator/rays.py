@@ -56,11 +56,11 @@ def cube_limits(
     """Distances between which to sample each ray.
 
     Rays that miss the cube are sampled over the range of the other rays' entries, as EG3D does it; if all miss,
-    the limits are -1 and -2.
+    their limits are -1 and -2.
     """
     near, far, hits = cross_cube(origins, directions, side)
-    if not hits.any():
-        return torch.full_like(near, -1), torch.full_like(far, -2)
-    entries = near[hits & (far > near)]
     is_sampled = hits & (far > near)
+    if not is_sampled.any():
+        return torch.where(hits, near, -1), torch.where(hits, far, -2)
+    entries = near[is_sampled]
     return torch.where(is_sampled, near, entries.min()), torch.where(is_sampled, far, entries.max())

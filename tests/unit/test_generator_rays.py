@@ -50,6 +50,14 @@ def test_when_all_rays_miss_the_limits_say_so():
     assert far.eq(-2).all()
 
 
+def test_rays_that_only_touch_an_edge_are_no_sampled_ones():
+    origins = torch.tensor([[[0.5, 0.5, 2.0], [9.0, 9.0, 3.0]]])
+    directions = torch.nn.functional.normalize(torch.tensor([[[1.0, -1.0, 0.0], [0.0, 0.0, 1.0]]]), dim=-1)
+    origins[0, 0] = torch.tensor([0.0, 1.0, 0.0])  # Through the edge at (0.5, 0.5).
+    near, far = cube_limits(origins, directions, 1.0)
+    assert near[0, 0] == far[0, 0] and (near[0, 1], far[0, 1]) == (-1, -2)
+
+
 def test_labels_give_back_their_camera():
     camera = look_at_camera(yaw_deg=10, pitch_deg=5, distance=2.7, focal=4.26)
     again = camera_of(label_of(camera))
