@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weight files: how they are checked and written; ``backend/folders.py`` says where they lie."""
 
+import errno
 import hashlib
 import json
 import os
@@ -59,10 +60,17 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, metadata
 
 
-def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], *, is_new: bool = False) -> None:
     """Writes a weight file with its content hash; the file appears complete or not at all.
 
+    Args:
+        path: Its place.
+        tensors: By name.
+        metadata: Names and texts.
+        is_new: Whether it may not take the place of another file.
+
     Raises:
+        FileExistsError: There is a file, and there should be none.
         OSError: The folder cannot be written or the disk is full; a file that was there before is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,9 +78,23 @@ def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     try:
         with partial.open("xb") as file:
             _write(file, tensors, metadata | {"sha256": content_hash(tensors)})
-        partial.replace(path)
+        if is_new:
+            _move_to_free_place(partial, path)
+        else:
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _move_to_free_place(partial: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(partial)  # Fails where a file is; a move would take its place.
+    except FileExistsError:
+        raise
+    except OSError:  # Some drives have no links.
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        partial.replace(path)
 
 
 def _write(file: BinaryIO, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

@@ -2,12 +2,12 @@
 """Which of our networks a checkpoint holds, and whether it holds it whole."""
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from backend.checkpoint.contents import Contents
+from backend.checkpoint.limits import check_config, check_sizes
 from backend.checkpoint.options import family_of_shapes, options_of_shapes
 from backend.checkpoint.plain import LazyTensor
 from backend.checkpoint.pose_prediction import PREFIX, predictor_config, predictor_shapes, predictor_tensors
@@ -20,9 +20,6 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 DECODER = "decoder."  # Where a TriPlaneNet file keeps its generator.
 AVERAGE = "latent_avg"
-MAX_SIZE = 2**17
-MAX_LAYERS = 32
-COUNTS = {"num_layers", "triplane_depth", "mapping_layers", "plane_depth"}  # Each makes its network deeper.
 NAMES_SHOWN = 12
 COUNTERS = ".num_batches_tracked"  # Of training; batch norms of old files lack it.
 
@@ -101,9 +98,11 @@ def _config(contents: Contents) -> tuple[GeneratorConfig, list[str]]:
     if init is None:
         init, rendering = options_of_shapes(contents.shapes, family)
         remarks.append("The file holds no options; those of the published network with these sizes are taken.")
-    _check_sizes(init)
-    _check_sizes(rendering or {})
-    return _translate(init, rendering, family, contents), remarks
+    check_sizes(init)
+    check_sizes(rendering or {})
+    config = _translate(init, rendering, family, contents)
+    check_config(config)
+    return config, remarks
 
 
 def own_config(text: str) -> GeneratorConfig:
@@ -114,13 +113,15 @@ def own_config(text: str) -> GeneratorConfig:
     """
     try:
         values = json.loads(text)
-        _check_sizes(values)
-        return GeneratorConfig.from_dict(values)
+        check_sizes(values)
+        config = GeneratorConfig.from_dict(values)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ModelError(
             "The configuration in the file is of another version of Protome. Add the model again from its own file.",
             code="checkpoint_options",
         ) from error
+    check_config(config)
+    return config
 
 
 def _translate(
@@ -136,24 +137,6 @@ def _translate(
         ) from error
 
 
-def _check_sizes(options: Mapping[str, Any]) -> None:
-    """No number of the options may make our network absurdly large."""
-    waiting: list[tuple[str, Any]] = list(options.items())
-    while waiting:
-        name, value = waiting.pop()
-        if isinstance(value, dict):
-            waiting += value.items()
-        elif isinstance(value, list):
-            waiting += [(name, one) for one in value]
-        elif isinstance(value, int | float):
-            limit = MAX_LAYERS if name in COUNTS else MAX_SIZE
-            if not math.isfinite(value) or abs(value) > limit:
-                raise ModelError(
-                    f"The checkpoint's option {ascii(name)[1:-1]} is {value}, which no published network has.",
-                    code="checkpoint_options",
-                )
-
-
 def expected_shapes(family: str, config: GeneratorConfig | None, found: Shapes) -> dict[str, tuple[int, ...]]:
     """Names and shapes of all tensors that a model of a family has.
 
@@ -161,7 +144,19 @@ def expected_shapes(family: str, config: GeneratorConfig | None, found: Shapes) 
         family: One of `catalogue.GENERATOR_FAMILIES`, but not the starter, or of `catalogue.HELPER_FAMILIES`.
         config: Of its generator; None for a helper.
         found: What its file has; tells the sizes of encoders and helpers.
+
+    Raises:
+        ModelError: The sizes fit no network.
     """
+    try:
+        return _expected_shapes(family, config, found)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            "Its tensors have sizes that no published network has. Choose another file.", code="checkpoint_shapes"
+        ) from error
+
+
+def _expected_shapes(family: str, config: GeneratorConfig | None, found: Shapes) -> dict[str, tuple[int, ...]]:
     if config is None:
         return arcface.expected_shapes(arcface.read_config(found))
     shapes = official.expected_shapes(config)

@@ -22,6 +22,7 @@ from backend.checkpoint.contents import open_contents
 from backend.checkpoint.identify import Identified, identify
 from backend.checkpoint.licences import Licence, licence_of
 from backend.checkpoint.plain import LazyTensor
+from backend.checkpoint.source import refuse
 from backend.errors import ModelError, SettingsError
 from backend.folders import PHOTO_MODELS, model_path, models_folder
 from backend.models import write_weights
@@ -74,6 +75,7 @@ def add_model(file: Path, *, accept: Accept, name: str | None = None, generator:
         contents = files.enter_context(open_contents(file))
         of_generator = files.enter_context(open_contents(generator)) if generator else None
         found = identify(contents, of_generator)
+        _check_bytes(found, [one for one in (file, generator) if one])
         licence = licence_of(found.family, contents.notes, is_official=contents.class_name is not None)
         if not accept(licence):
             raise ModelError(
@@ -84,7 +86,9 @@ def add_model(file: Path, *, accept: Accept, name: str | None = None, generator:
         source = {"source_file": file.name, "source_sha256": _file_hash(file)}
     path = model_path(chosen)
     try:
-        write_weights(path, tensors, _metadata(found, licence) | source)
+        write_weights(path, tensors, _metadata(found, licence) | source, is_new=True)
+    except FileExistsError as error:
+        raise _taken(chosen) from error  # By another `models add` meanwhile.
     except OSError as error:
         raise output_error(path, error) from error
     return Added(chosen, path, found.family, licence, found.remarks)
@@ -98,17 +102,29 @@ def free_name(name: str) -> str:
     """
     normal = unicodedata.normalize("NFC", name).strip()
     plain = re.fullmatch(r"[\w][\w .()+-]*", normal) and not normal.endswith(".")
-    if not plain or len(normal.encode()) > MAX_NAME or normal.split(".")[0].casefold() in RESERVED:
+    # Windows takes the part before a dot, blanks and raised digits away, as the device's name.
+    device = unicodedata.normalize("NFKC", normal).split(".")[0].strip().casefold()
+    if device in RESERVED:
+        raise SettingsError(
+            f"A model cannot be called {ascii(name)[:80]}, because that name is taken by Protome or by Windows. Choose "
+            "another --name.",
+            code="bad_name",
+        )
+    if not plain or len(normal.encode()) > MAX_NAME:
         raise SettingsError(
             f"A model cannot be called {ascii(name)[:80]}. Choose letters, digits, blanks and - _ . + ( ) with --name.",
             code="bad_name",
         )
     taken = {unicodedata.normalize("NFC", path.stem).casefold() for path in models_folder().glob("*.safetensors")}
     if normal.casefold() in taken:
-        raise SettingsError(
-            f"There is already a model “{normal}”. Choose another --name, or remove that one first.", code="name_taken"
-        )
+        raise _taken(normal)
     return normal
+
+
+def _taken(name: str) -> SettingsError:
+    return SettingsError(
+        f"There is already a model “{name}”. Choose another --name, or remove that one first.", code="name_taken"
+    )
 
 
 def _finite(name: str, tensor: LazyTensor) -> Tensor:
@@ -137,6 +153,17 @@ def _metadata(found: Identified, licence: Licence) -> dict[str, str]:
     }
 
 
+def _check_bytes(found: Identified, files: list[Path]) -> None:
+    """Tensors that share their values could be many times larger than the files that hold them."""
+    needed = sum(tensor.numel * tensor.storage.dtype.itemsize for tensor in found.tensors.values())
+    try:
+        held = sum(one.stat().st_size for one in files)
+    except OSError as error:
+        raise _gone(files[0], error) from error
+    if needed > 2 * held:
+        refuse("its tensors are together far larger than the file.")
+
+
 def _check_room(name: str, found: Identified) -> None:
     """Find out before minutes of work whether the disk has room."""
     folder = models_folder()
@@ -154,4 +181,8 @@ def _file_hash(file: Path) -> str:
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
-        raise ModelError(f"{file.name} is gone: {error.strerror}.", code="checkpoint_changed") from error
+        raise _gone(file, error) from error
+
+
+def _gone(file: Path, error: OSError) -> ModelError:
+    return ModelError(f"{file.name} is gone: {error.strerror}.", code="checkpoint_changed")

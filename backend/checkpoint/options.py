@@ -125,8 +125,8 @@ def _rendering(shapes: Shapes, family: Family) -> dict[str, Any]:
 
 
 def _plane_depth(shapes: Shapes) -> int:
-    features = shapes.get("decoder.net.0.weight", (0, PLANE_FEATURES))[-1] or PLANE_FEATURES
-    return shapes.get("backbone.synthesis.b4.torgb.bias", (0,))[0] // (PLANES_OF_POINT * features)
+    features = sum(shapes.get("decoder.net.0.weight", ())[-1:]) or PLANE_FEATURES
+    return sum(shapes.get("backbone.synthesis.b4.torgb.bias", ())[:1]) // (PLANES_OF_POINT * features)
 
 
 def _guess(shapes: Shapes) -> str:

@@ -365,6 +365,19 @@ def test_other_networks_are_named(tmp_path, state, sentence):
         (INIT, FACES | {"box_warp": "wide"}),
         (INIT, FACES | {"box_warp": float("inf")}),
         (INIT, FACES | {"depth_resolution": 10**9}),
+        (INIT, FACES | {"depth_resolution": 3}),
+        (INIT, FACES | {"depth_resolution": "48"}),
+        (INIT, FACES | {"depth_resolution_importance": 100_000}),
+        (INIT, FACES | {"box_warp": 0}),
+        (INIT, FACES | {"ray_start": 3.3, "ray_end": 2.25}),
+        (INIT, FACES | {"avg_camera_radius": -1}),
+        (INIT, FACES | {"superresolution_noise_mode": "loud"}),
+        (INIT | {"conv_clamp": "x"}, FACES),
+        (INIT | {"conv_clamp": -256}, FACES),
+        (INIT | {"c_dim": 0}, FACES),
+        (INIT | {"w_dim": True}, FACES),
+        (INIT | {"mapping_kwargs": {"num_layers": 0}}, FACES),
+        (INIT | {"channel_base": 1}, FACES),
         (INIT, FACES | {"avg_camera_pivot": [1]}),
         (INIT, FACES | {"superresolution_module": 7}),
         (INIT, FACES | {"superresolution_module": "os.system"}),
@@ -374,6 +387,38 @@ def test_other_networks_are_named(tmp_path, state, sentence):
 def test_absurd_options_are_refused(tmp_path, init, rendering):
     path = network_file(tmp_path, init, rendering)
     refused(lambda: add_model(path, accept=accept))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("backbone.synthesis.b5.x", (1,)),
+        (f"backbone.synthesis.b{2**500}.x", (1,)),
+        ("backbone.synthesis.b4.torgb.bias", ()),
+        ("decoder.net.0.weight", ()),
+        ("decoder.net.0.weight", (2**40, 2**40)),
+        ("decoder.net.0.weight", (2**62, 2**62, 2)),
+        ("decoder.net.2.weight", (0,)),
+        ("superresolution.block1.conv1.noise_const", (2**40, 2**40)),
+        ("superresolution.block1.conv1.weight", (2**62, 3)),
+    ],
+)
+@pytest.mark.parametrize("options", [(INIT, FACES), (None, None)], ids=["with options", "bare"])
+def test_absurd_sizes_are_refused_before_any_network_is_made(name, shape, options):
+    stride = (0,) * len(shape)  # So that hardly any values are needed.
+    shapes = {key: tuple(value.shape) for key, value in network_state().items()}
+    tensors = {key: placeholder(one) for key, one in shapes.items()}
+    tensors[name] = LazyTensor(Storage(torch.float32, 1), 0, shape, stride)
+    with pytest.raises(ModelError) as caught:
+        identify(Contents(tensors, "TriPlaneGenerator", *options))
+    assert caught.value.code.startswith("checkpoint_")
+
+
+def test_tensors_that_share_their_values_cannot_fill_the_memory(tmp_path):
+    state = network_state()
+    largest = max(state.values(), key=torch.Tensor.numel).reshape(-1)
+    shared = {name: largest[: value.numel()].reshape(value.shape) for name, value in state.items()}
+    assert refused(lambda: add_model(saved(tmp_path, shared), accept=accept)).code == "checkpoint_unsafe"
 
 
 def test_options_that_contradict_the_tensors_are_refused(tmp_path):
@@ -398,7 +443,7 @@ def test_damaged_encoders_are_refused(tmp_path, triplanenet):
     [
         *["", " ", ".", "..", ".hidden", "a/b", "a\\b", "../x", "C:x", "x.", "a\nb", "\x1b[31m", "a\u202eb"],
         *["starter", "Starter", "face_mesh", "CON", "nul.weights", "lpt1", "x" * 65, "ü" * 40],
-        *["-rf", "a*b", 'a"b', "a|b"],
+        *["-rf", "a*b", 'a"b', "a|b", "con .x", "com¹"],
     ],
 )
 def test_names_that_are_no_plain_file_names_are_refused(file, name):
@@ -417,6 +462,41 @@ def test_a_taken_name_keeps_the_model_that_has_it(file):
         error = refused(lambda same=same: add_model(file, accept=accept, name=same), SettingsError)
         assert error.code == "name_taken"
     assert find_generator("Büste").path.read_bytes() == before
+
+
+def test_of_two_that_add_one_name_at_a_time_the_first_keeps_it(file):
+    def slow_user(_):
+        add_model(file, accept=accept, name="one")
+        return True
+
+    with pytest.raises(SettingsError, match="already a model") as caught:
+        add_model(file, accept=slow_user, name="one")
+    assert caught.value.code == "name_taken" and folder_names() == ["one.safetensors"]
+
+
+def test_a_drive_without_links_is_no_obstacle(file, monkeypatch):
+    def unable(path, target):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(install.Path, "hardlink_to", unable)
+    add_model(file, accept=accept)
+    assert folder_names() == ["network.safetensors"]
+
+
+@pytest.mark.parametrize("moment", ["accept", "disk_usage", "read", "_write", "content_hash", "replace"])
+def test_ctrl_c_at_any_step_leaves_the_folder_as_it_was(file, monkeypatch, moment):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    add_model(file, accept=accept, name="before")
+    places = {"disk_usage": install.shutil, "read": LazyTensor, "_write": models, "content_hash": models}
+    if moment == "replace":
+        monkeypatch.setattr(models, "_move_to_free_place", stop)
+    elif moment != "accept":
+        monkeypatch.setattr(places[moment], moment, stop)
+    with pytest.raises(KeyboardInterrupt):
+        add_model(file, accept=stop if moment == "accept" else accept)
+    assert folder_names() == ["before.safetensors"]
 
 
 def test_a_full_disk_is_noticed_before_and_while_writing(file, monkeypatch):
