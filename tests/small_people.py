@@ -6,7 +6,8 @@ import numpy as np
 from backend.skeleton import Skeleton
 from backend.template import Template
 from backend.training.appearance import sample_appearance
-from backend.training.dataset import Dressing, TrainingHead, describe, sample_dressing
+from backend.training.dataset import TrainingHead, describe
+from backend.training.dressing import Dressing, sample_dressing
 from backend.training.heads import Identity
 from backend.training.person import Population
 from backend.training.sliders import EXPRESSIONS
@@ -50,7 +51,8 @@ def people():
         ancestry = random.dirichlet([1.0, 1.0, 1.0])
         identities.append(Identity(gender, age, ancestry, 0.5, weight, np.zeros(1), np.zeros(1), np.zeros(1)))
         shape[number, :2] = 5 * (age - 0.7), 4 * (weight - 0.5)
-        z = describe(sample_appearance(random, gender, age, ancestry=ancestry), sample_dressing(random, gender))
-        points, colors = np.zeros((1, 3), np.float32), np.zeros((1, 3), np.uint8)
-        heads.append(TrainingHead(z, Dressing(0, 0.0, 0.09, -0.3, 0), points, colors, 1))
+        appearance = sample_appearance(random, gender, age, ancestry=ancestry)
+        z = describe(appearance, sample_dressing(random, appearance))
+        points, colors = np.zeros((1, 3), np.float16), np.zeros((1, 3), np.uint8)
+        heads.append(TrainingHead(z, appearance, Dressing(0, 0.0, 0.09, -0.3, 0), points, colors))
     return Population(identities, shape, heads)

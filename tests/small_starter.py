@@ -91,8 +91,8 @@ def small_generator(seed=0, *, bald=True, distance=egg_distance, z_dim=5, parts=
     low, high = np.array([-0.06, -0.06, 0.03]), np.array([0.06, 0.06, 0.12])
     generator = StarterGenerator(
         StarterConfig(
-            z_dim=z_dim, w_dim=12, mapping_layers=2, plane_resolution=16, plane_channels=4, channels=(8, 8, 8),
-            parts=parts, decoder_hidden=16,
+            z_dim=z_dim, w_dim=z_dim + 7, mapping_layers=2, plane_resolution=16, plane_channels=4, channels=(8, 8),
+            basis=3, parts=parts, decoder_hidden=16,
         ),
         body=lattice([-SIDE / 2] * 3, [SIDE / 2] * 3, (48,) * 3, distance),
         face=lattice(low, high, (49, 49, 37), distance),
@@ -100,6 +100,8 @@ def small_generator(seed=0, *, bald=True, distance=egg_distance, z_dim=5, parts=
     )  # fmt: skip
     with torch.no_grad():  # Untrained, all colours would be alike.
         generator.decoder.last.weight.normal_()
+        generator.basis.normal_(0, 0.1)
+        generator.palette.weight *= 0.15
         if bald:
             generator.decoder.last.bias[0] = 5.0
             generator.decoder.last.weight[0] *= 0.1

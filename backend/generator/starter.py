@@ -6,13 +6,14 @@ that no refinement can dent a face; the head is the union of both. World and can
 """
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from backend.generator.layers import FullyConnected
+from backend.generator.layers import FullyConnected, binomial_filter, upsample2
 from backend.generator.planes import sample_each_plane
 from backend.generator.synthesis import SynthesisNetwork, num_ws_of
 
@@ -21,8 +22,8 @@ SHARPNESS_M = 0.0008
 OUTER_SCALE_M = 0.01  # One unit of the decoder's first output.
 FACE_BLEND_M = 0.006
 LOGIT_SCALE = 3.0
-SHADE_RANGE = 0.5
-REST_RANGE = 0.2
+SHADE_RANGE = 0.7
+REST_RANGE = 0.3
 # How much finer than at the edge the planes are in the middle: x and y crowd the face, z is even.
 WARP = (1.2, 0.8, 0.0)
 
@@ -37,19 +38,21 @@ class StarterConfig:
         mapping_layers: Dense layers from ``z`` to ``w``.
         plane_resolution: Side of a plane, pixels.
         plane_channels: Features of a point.
-        channels: Synthesis features at sides 4, 8, ... up to the plane's.
+        channels: Synthesis features at sides 4, 8, ... up to half the plane's.
+        basis: Planes of a quarter of its side that ``w`` mixes linearly.
         parts: Colours that ``w`` sets for a whole head, such as those of skin, lips, hair and clothes.
         decoder_hidden: Width of the decoder.
         side: Edge of the canonical cube, metres.
     """
 
     z_dim: int
-    w_dim: int = 256
+    w_dim: int = 192
     mapping_layers: int = 3
     plane_resolution: int = 128
     plane_channels: int = 16
-    channels: tuple[int, ...] = (192, 192, 160, 96, 64, 32)
-    parts: int = 12
+    channels: tuple[int, ...] = (64, 128, 128, 96, 64)
+    basis: int = 32
+    parts: int = 16
     decoder_hidden: int = 64
     side: float = 0.42
 
@@ -64,7 +67,7 @@ class HeadPlanes:
 
     Args:
         planes: Features over three planes.
-        palette: Colour of each part, sRGB.
+        palette: Colour of each part, sRGB, about [0, 1].
     """
 
     planes: Float[Tensor, "b 3 c r r"]
@@ -88,6 +91,7 @@ class PartDecoder(nn.Module):
         super().__init__()
         self.parts = parts
         self.first = FullyConnected(features, hidden)
+        self.second = FullyConnected(hidden, hidden)
         # Outer surface, the part's logits, shade, and what colour is left over.
         self.last = FullyConnected(hidden, 1 + parts + 1 + 3)
         # All parts start alike: a part that chance puts far behind would never be chosen.
@@ -98,10 +102,36 @@ class PartDecoder(nn.Module):
         self, features: Float[Tensor, "b n c"], palette: Float[Tensor, "b p 3"]
     ) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n 3"]]:
         """Raw outer distance and colour of points."""
-        output = self.last(functional.softplus(self.first(features)))
+        output = self.last(functional.silu(self.second(functional.silu(self.first(features)))))
         outer, logits, shade, rest = output.split([1, self.parts, 1, 3], dim=-1)
         mixed = torch.softmax(logits * LOGIT_SCALE, dim=-1) @ palette
         return outer.squeeze(-1), mixed * (1 + SHADE_RANGE * shade.tanh()) + REST_RANGE * rest.tanh()
+
+
+class DescriptionMapping(nn.Module):
+    """From a description ``z`` to ``w``, which begins with ``z`` itself and goes on with features learnt from it.
+
+    What follows linearly from the description, such as the colours of skin and hair, does so from ``w`` too, exactly.
+
+    Args:
+        z_dim: Numbers of the description.
+        w_dim: Size of ``w``, more than ``z_dim``.
+        layers: Dense layers.
+    """
+
+    def __init__(self, z_dim: int, w_dim: int, layers: int) -> None:
+        super().__init__()
+        sizes = [z_dim, *[w_dim] * (layers - 1), w_dim - z_dim]
+        self.layers = nn.Sequential(
+            *(
+                FullyConnected(size, following, activation="linear" if number == layers - 1 else "lrelu")
+                for number, (size, following) in enumerate(pairwise(sizes))
+            )
+        )
+
+    def forward(self, z: Float[Tensor, "b z_dim"]) -> Float[Tensor, "b w_dim"]:
+        """One row per description."""
+        return torch.cat([z, self.layers(z)], dim=1)
 
 
 class StarterGenerator(nn.Module):
@@ -117,6 +147,7 @@ class StarterGenerator(nn.Module):
         face_box: Low and high corner of that lattice, metres.
     """
 
+    resample_filter: Tensor
     body: Tensor
     face: Tensor
     face_box: Tensor
@@ -131,23 +162,22 @@ class StarterGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        layers = []
-        for number in range(config.mapping_layers):
-            last = number == config.mapping_layers - 1
-            features = config.w_dim if number else config.z_dim
-            layers.append(FullyConnected(features, config.w_dim, activation="linear" if last else "lrelu"))
-        self.mapping = nn.Sequential(*layers)
+        self.mapping = DescriptionMapping(config.z_dim, config.w_dim, config.mapping_layers)
         sides = [4 * 2**i for i in range(len(config.channels))]
+        features = 3 * config.plane_channels
         self.synthesis = SynthesisNetwork(
             w_dim=config.w_dim,
-            resolution=config.plane_resolution,
-            image_channels=3 * config.plane_channels,
+            resolution=sides[-1],
+            image_channels=features,
             channels=dict(zip(sides, config.channels, strict=True)),
         )
         shape = (1, 3, config.plane_channels, config.plane_resolution, config.plane_resolution)
-        self.mean_planes = nn.Parameter(0.1 * torch.randn(shape))
-        self.palette = FullyConnected(config.w_dim, 3 * config.parts)
-        self.decoder = PartDecoder(3 * config.plane_channels, hidden=config.decoder_hidden, parts=config.parts)
+        self.mean_planes = nn.Parameter(torch.zeros(shape))
+        self.basis = nn.Parameter(torch.zeros(config.basis, features, sides[-1] // 2, sides[-1] // 2))
+        self.basis_weights = FullyConnected(config.w_dim, config.basis)
+        self.palette = FullyConnected(config.w_dim, 3 * config.parts, bias_init=0.5)
+        self.decoder = PartDecoder(features, hidden=config.decoder_hidden, parts=config.parts)
+        self.register_buffer("resample_filter", binomial_filter(), persistent=False)
         self.register_buffer("body", body, persistent=False)
         self.register_buffer("face", face, persistent=False)
         self.register_buffer("face_box", face_box, persistent=False)
@@ -155,7 +185,7 @@ class StarterGenerator(nn.Module):
     @property
     def num_ws(self) -> int:
         """Rows of ``ws``."""
-        return num_ws_of(self.config.plane_resolution)
+        return num_ws_of(self.synthesis.resolution)
 
     def map(self, z: Float[Tensor, "b z_dim"]) -> Float[Tensor, "b num_ws w_dim"]:
         """Codes of described heads."""
@@ -166,9 +196,15 @@ class StarterGenerator(nn.Module):
         self, ws: Float[Tensor, "b num_ws w_dim"], plane_offset: Float[Tensor, "b 3 c r r"] | None = None
     ) -> HeadPlanes:
         """Feature planes of a batch of codes, moved by ``plane_offset``, and their palette."""
-        planes = self.synthesis(ws).unflatten(1, (3, self.config.plane_channels)) + self.mean_planes
-        palette = self.palette(ws[:, -1]).unflatten(1, (-1, 3)).sigmoid()
+        weights = self.basis_weights(ws[:, 0])
+        mixed = (weights @ self.basis.flatten(1).to(weights.dtype)).unflatten(1, self.basis.shape[1:])
+        coarse = self.synthesis(ws) + self._twice(mixed)
+        planes = self._twice(coarse).unflatten(1, (3, self.config.plane_channels)) + self.mean_planes
+        palette = self.palette(ws[:, -1]).unflatten(1, (-1, 3))
         return HeadPlanes(planes if plane_offset is None else planes + plane_offset, palette)
+
+    def _twice(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
+        return upsample2(image, self.resample_filter)
 
     def decode(
         self, heads: HeadPlanes, points: Float[Tensor, "b n 3"]

@@ -3,26 +3,33 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
+from backend.errors import SettingsError
+from backend.generator.starter import StarterConfig
 from backend.starter import Starter, save_starter
 from backend.template import Template
 from backend.training.calibrate import calibrate_landmarks
 from backend.training.canonical import CanonicalSet
-from backend.training.dataset import BALD, TrainingHead, sample_training_head
+from backend.training.crowd import in_parallel
+from backend.training.dataset import Painter, TrainingHead
+from backend.training.dressing import BALD
+from backend.training.figures import show_progress
 from backend.training.heads import HeadShapes
-from backend.training.kept import kept
+from backend.training.kept import kept, kept_name
 from backend.training.person import Population
+from backend.training.pictures import measure_pictures
 from backend.training.portraits import PortraitStudio
 from backend.training.prepare import DISTANCE_RANGE_M, Prepared, load_heads, prepare
 from backend.training.sliders import build_directions
 from backend.training.solid import BodySolid
-from backend.training.starter import Trainer, TrainingConfig, measure, new_generator
+from backend.training.start import new_generator
+from backend.training.starter import Trainer, TrainingConfig, measure
 
 IDENTITY = {
     "id": "protome-starter-1",
@@ -30,6 +37,12 @@ IDENTITY = {
     "licence": "CC0-1.0",
     "commercial_use": "yes",
 }
+SHEET_HEADS, MEASURED_PICTURES = 4, 24
+# Files of this package that decide what a training head is.
+HEAD_SOURCES = (
+    "appearance", "dataset", "dressing", "eyes", "face_hair", "hair", "heads", "noise", "paint", "skin", "skin_points",
+    "tops",
+)  # fmt: skip
 Log = Callable[[str], None]
 
 
@@ -45,6 +58,7 @@ class Preset:
         held_out: Heads that are never trained on, drawn first.
         population: Heads behind the person sliders.
         candidates_per_style: Descriptions of each hair style from which inversion may start.
+        generator: Sizes of the networks; those that follow from the heads are set later.
         training: The networks' run.
     """
 
@@ -55,6 +69,7 @@ class Preset:
     held_out: int
     population: int
     candidates_per_style: int
+    generator: StarterConfig
     training: TrainingConfig
 
 
@@ -62,15 +77,48 @@ CPU = Preset(
     shapes=600,
     components=64,
     portraits=70,
-    heads=2400,
-    held_out=48,
+    heads=4000,
+    held_out=200,
     population=300,
     candidates_per_style=5,
-    training=TrainingConfig(steps=2400),
+    generator=StarterConfig(z_dim=0),
+    training=TrainingConfig(steps=9000),
 )
+# Half an hour of one large GPU; the heads come from the cores of its machine.
+GPU = replace(
+    CPU,
+    heads=24000,
+    generator=StarterConfig(z_dim=0, channels=(128, 160, 160, 128, 80), decoder_hidden=96),
+    training=TrainingConfig(steps=24000, heads_per_step=32, points_per_head=8192, learning_rate=3e-3),
+)
+# For tests of the whole way; what it makes is of no use.
+TINY = Preset(
+    shapes=6,
+    components=3,
+    portraits=0,
+    heads=8,
+    held_out=2,
+    population=8,
+    candidates_per_style=1,
+    generator=StarterConfig(z_dim=0, w_dim=128, plane_resolution=32, plane_channels=4, channels=(8, 8, 8), basis=4),
+    training=TrainingConfig(steps=4, heads_per_step=2, points_per_head=128, warmup_steps=2, sheets=1),
+)
+PRESETS = {"cpu": CPU, "gpu": GPU, "tiny": TINY}
 
 
-def build_starter(assets: Path, work: Path, out: Path, *, preset: Preset, log: Log) -> dict[str, float]:
+def build_starter(
+    assets: Path,
+    work: Path,
+    out: Path,
+    *,
+    preset: Preset,
+    device: torch.device,
+    workers: int,
+    log: Log,
+    resume: bool = False,
+    until: int | None = None,
+    seconds: float = float("inf"),
+) -> dict[str, float] | None:
     """Make the model; every finished step is read from ``work`` the next time.
 
     Args:
@@ -78,26 +126,51 @@ def build_starter(assets: Path, work: Path, out: Path, *, preset: Preset, log: L
         work: For intermediate results and checkpoints.
         out: The model's file.
         preset: How much.
+        device: Where the networks are trained.
+        workers: Processes that make data.
         log: Hears of every step.
+        resume: Go on with a run that was begun.
+        until: Stop training at this step and make the model of what has been learnt till then.
+        seconds: Of training; if the run is not over then, no model is made yet.
 
     Returns:
-        Colour PSNR in dB and outer-surface error in mm on the held-out heads.
+        PSNR in dB and outer-surface error in mm on the held-out heads; None if the run is not over.
+
+    Raises:
+        SettingsError: There is a run already and it was not asked to go on with it.
+        ModelError: Assets are missing or damaged, an intermediate result is damaged, or training diverged.
+        OutputError: A result cannot be written.
     """
-    work.mkdir(parents=True, exist_ok=True)
     shapes = load_heads(assets)
-    prepared = prepare(shapes, work, samples=preset.shapes, components=preset.components, seed=1, log=log)
-    template = kept(work / "template.pickle", lambda: _calibrated(shapes, prepared, preset, log))
-    heads = kept(work / "heads.pickle", lambda: _training_heads(shapes, prepared.canonical, preset, log))
+    prepared = prepare(
+        shapes, work, samples=preset.shapes, components=preset.components, seed=1, workers=workers, log=log
+    )
+    heads = training_heads(shapes, prepared.canonical, work, preset=preset, workers=workers, log=log)
     held_out, trained_on = heads[: preset.held_out], heads[preset.held_out :]
-    generator = new_generator(prepared, trained_on, preset.training.seed)
-    trainer = Trainer(generator, trained_on, prepared.canonical, config=preset.training, folder=work / "run")
-    trainer.resume()
-    log(f"training from step {trainer.step} to {preset.training.steps}")
-    trainer.run()
+    generator = new_generator(prepared, trained_on, preset.generator, preset.training.seed).to(device)
+    run = work / _run_name(prepared.canonical, preset)
+    trainer = Trainer(generator, trained_on, prepared.canonical, config=preset.training, folder=run)
+    if resume:
+        trainer.resume()
+    elif (run / "checkpoint.pt").exists():
+        raise SettingsError(f"A run was begun in {run}. Add --resume to go on with it, or delete that folder.")
+    log(f"training in {run.name} from step {trainer.step} to {preset.training.steps}")
+    trainer.run(
+        until=until,
+        seconds=seconds,
+        show=lambda: show_progress(trainer, held_out[:SHEET_HEADS], prepared.canonical),
+    )
+    if until is None and trainer.step < preset.training.steps:
+        log(f"stopped at step {trainer.step}; start again with --resume")
+        return None
     generator.load_state_dict(trainer.average)
-    generator.eval()
-    scores = measure(generator, held_out, prepared.canonical)
+    generator.cpu().eval()
+    scores = {
+        **measure(generator, held_out, prepared.canonical),
+        **measure_pictures(generator, held_out[:MEASURED_PICTURES], prepared.canonical)[0],
+    }
     log(f"held-out heads: {json.dumps(scores)}")
+    template = _template(shapes, prepared, work, preset, log)
     population = _population(shapes, prepared, template, heads[: preset.population])
     starter = Starter(
         generator,
@@ -119,20 +192,61 @@ def _candidates(heads: list[TrainingHead], per_style: int) -> Float[np.ndarray, 
     return np.stack(rows).astype(np.float32)
 
 
-def _calibrated(shapes: HeadShapes, prepared: Prepared, preset: Preset, log: Log) -> Template:
-    solid = BodySolid(shapes.makehuman, prepared.parted_base)
-    studio = PortraitStudio(shapes.makehuman, solid, prepared.canonical, prepared.template)
-    return calibrate_landmarks(shapes, studio, portraits=preset.portraits, rng=np.random.default_rng(5), log=log)
+def _template(shapes: HeadShapes, prepared: Prepared, work: Path, preset: Preset, log: Log) -> Template:
+    """The template with its landmarks; without portraits, as it is."""
+    if not preset.portraits:
+        return prepared.template
+
+    def calibrated() -> Template:
+        solid = BodySolid(shapes.makehuman, prepared.parted_base)
+        studio = PortraitStudio(shapes.makehuman, solid, prepared.canonical, prepared.template)
+        return calibrate_landmarks(shapes, studio, portraits=preset.portraits, rng=np.random.default_rng(5), log=log)
+
+    given = (prepared.template.vertices.tobytes(), preset.portraits)
+    return kept(work / kept_name("landmarks", modules=("calibrate",), numbers=given), calibrated)
 
 
-def _training_heads(shapes: HeadShapes, canonical: CanonicalSet, preset: Preset, log: Log) -> list[TrainingHead]:
-    heads = []
-    for number in range(preset.held_out + preset.heads):
-        rng = np.random.default_rng([7, number])
-        heads.append(sample_training_head(rng, shapes.sample(rng), canonical))
-        if (number + 1) % 500 == 0:
-            log(f"{number + 1} training heads")
-    return heads
+def _run_name(canonical: CanonicalSet, preset: Preset) -> str:
+    """Folder of a run: another network, other heads or another batch are another run, more steps are not."""
+    given = (preset.generator, heads_name(canonical, preset), replace(preset.training, steps=0))
+    return kept_name("run", modules=(), numbers=given).removesuffix(".pickle")
+
+
+def heads_name(canonical: CanonicalSet, preset: Preset) -> str:
+    """File name of the training heads over a canonical set."""
+    given = (canonical.body_points.tobytes(), canonical.hair.tobytes(), preset.held_out + preset.heads)
+    return kept_name("heads", modules=HEAD_SOURCES, numbers=given)
+
+
+def training_heads(
+    shapes: HeadShapes, canonical: CanonicalSet, work: Path, *, preset: Preset, workers: int, log: Log
+) -> list[TrainingHead]:
+    """The held-out heads and then those to train on; each has its own seed, whatever the number of processes."""
+
+    def make() -> list[TrainingHead]:
+        numbers = range(preset.held_out + preset.heads)
+        given = (shapes, canonical)
+        heads = []
+        for head in in_parallel(_one_head, numbers, workers=workers, prepare=_keep_painter, given=given, chunk=50):
+            heads.append(head)
+            if len(heads) % 1000 == 0:
+                log(f"{len(heads)} training heads")
+        return heads
+
+    return kept(work / heads_name(canonical, preset), make)
+
+
+_painter: list[tuple[HeadShapes, Painter]] = []  # Of this process.
+
+
+def _keep_painter(shapes: HeadShapes, canonical: CanonicalSet) -> None:
+    _painter[:] = [(shapes, Painter(canonical))]
+
+
+def _one_head(number: int) -> TrainingHead:
+    shapes, painter = _painter[0]
+    rng = np.random.default_rng([7, number])
+    return painter.sample(rng, shapes.sample(rng))
 
 
 def _population(shapes: HeadShapes, prepared: Prepared, template: Template, heads: list[TrainingHead]) -> Population:

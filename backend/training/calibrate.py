@@ -12,7 +12,7 @@ from backend.inversion.parametric import IRIS_LANDMARKS, Lens, fit_template
 from backend.landmarks import detect_faces
 from backend.template import Template
 from backend.training.appearance import sample_appearance
-from backend.training.dataset import BALD, Dressing, sample_dressing
+from backend.training.dressing import BALD, sample_dressing
 from backend.training.heads import INTEROCULAR_DM, HeadShapes
 from backend.training.light import sample_light
 from backend.training.makehuman import METRES_PER_DM
@@ -118,9 +118,9 @@ def _photographed(heads: HeadShapes, studio: PortraitStudio, rng: np.random.Gene
     """A random person from a random side; None where no face is found."""
     identity = heads.sample(rng)
     appearance = sample_appearance(rng, identity.gender, identity.age, ancestry=identity.ancestry)
-    dressing = sample_dressing(rng, identity.gender)
+    dressing = sample_dressing(rng, appearance)
     if rng.random() < 0.3:
-        dressing = Dressing(BALD, 0.0, dressing.fringe_m, dressing.bottom_m, dressing.top)
+        dressing = replace(dressing, style=BALD)
     base = heads.build(identity)
     scene = studio.scene(base, appearance, dressing)
     camera = portrait_camera(

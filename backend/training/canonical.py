@@ -14,8 +14,11 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 
 from backend.raycast import Caster
+from backend.training.crowd import in_parallel
 from backend.training.makehuman import MakeHuman, fit_proxy, to_canonical
 from backend.training.masks import masks_at_uv
+from backend.training.noise import value_noise
+from backend.training.paint import smooth_step
 from backend.training.solid import SIDE, BodySolid, carve, distance_lattice, lattice_points
 
 HAIR_STYLES = (
@@ -31,8 +34,10 @@ CAVITY_POINTS = 3000
 # The mouth's filled back wall looks like MakeHuman's mouth in this place of the rest mesh, dark red.
 DEEP_IN_MOUTH_DM = np.array([0.0, 6.6, 1.27])
 POOL_POINTS = 60_000
-POOL_BAND_M = 0.010
-SUNK_M = 0.008  # Where a style has nothing, its surface lies this deep under the skin.
+POOL_BAND_M = 0.014
+SUNK_M = 0.015  # Where a style has nothing, its surface lies this deep under the skin.
+CROWN_Z = -0.015
+LOCKS_AROUND, LOCKS_PER_M, CURLS_PER_M = 5.0, 7.0, 40.0
 FACE_CENTRE_M = np.array([0.0, -0.01, 0.11])
 
 
@@ -42,6 +47,7 @@ class CanonicalSet:
 
     Args:
         body_points: On skin and eyeballs, denser on the face.
+        body_normals: Unit vectors out of the body there.
         body_base: The same points on MakeHuman's rest mesh, decimetres.
         body_masks: Skin masks there, columns as in ``mask_names``.
         body_is_eye: Whether the point lies on an eyeball.
@@ -51,10 +57,12 @@ class CanonicalSet:
         hair_pool: Points near each hair style's surface.
         tops: As ``hair``.
         top_pool: As ``hair_pool``.
+        noise: Locks that run along falling hair, and curls; about [-1, 1].
         body: Signed distance of the body.
     """
 
     body_points: Float[np.ndarray, "p 3"]
+    body_normals: Float[np.ndarray, "p 3"]
     body_base: Float[np.ndarray, "p 3"]
     body_masks: Float[np.ndarray, "p m"]
     body_is_eye: Bool[np.ndarray, "p"]
@@ -64,6 +72,7 @@ class CanonicalSet:
     hair_pool: Float[np.ndarray, "h q 3"]
     tops: Float16[np.ndarray, "t r r r"]
     top_pool: Float[np.ndarray, "t q 3"]
+    noise: Float16[np.ndarray, "2 r r r"]
     body: Float[np.ndarray, "r r r"]
 
     def save(self, path: Path) -> None:
@@ -78,9 +87,14 @@ class CanonicalSet:
 
 
 def build_canonical_set(
-    makehuman: MakeHuman, solid: BodySolid, base_dm: Float[np.ndarray, "19158 3"], rng: np.random.Generator
+    makehuman: MakeHuman,
+    solid: BodySolid,
+    base_dm: Float[np.ndarray, "19158 3"],
+    rng: np.random.Generator,
+    *,
+    workers: int = 1,
 ) -> CanonicalSet:
-    """Make the set for the mean head ``base_dm`` (parted lips, decimetres)."""
+    """Make the set for the mean head ``base_dm`` (parted lips, decimetres) with so many processes."""
     half = np.full(3, SIDE / 2)
     body = distance_lattice(solid, -half, half, (LATTICE_NODES,) * 3)
     points, rest, uv, is_eye = _body_points(makehuman, solid, rng)
@@ -93,19 +107,26 @@ def build_canonical_set(
         name: np.concatenate([mask, in_mouth if name == "inside-mouth" else 0 * in_mouth])
         for name, mask in masks.items()
     }
-    hair = [_worn(solid, body, to_canonical(fit_proxy(p, base_dm)), p.mesh.faces) for p in _hairs(makehuman)]
-    tops = [_worn(solid, body, to_canonical(fit_proxy(p, base_dm)), p.mesh.faces) for p in _tops(makehuman)]
+    normals = _normals(solid, points)
+    proxies = [*_hairs(makehuman), *_tops(makehuman)]
+    worn = [(to_canonical(fit_proxy(proxy, base_dm)), proxy.mesh.faces) for proxy in proxies]
+    bare = (solid.vertices, solid.faces, body)
+    lattices = list(in_parallel(_worn, worn, workers=workers, prepare=_keep_bare, given=bare))
+    pools = np.stack([_pool(lattice, body, rng) for lattice in lattices])
+    styles = len(HAIR_STYLES)
     return CanonicalSet(
         body_points=points.astype(np.float32),
+        body_normals=normals.astype(np.float32),
         body_base=rest.astype(np.float32),
         body_masks=np.stack(list(masks.values()), axis=1).astype(np.float32),
         body_is_eye=is_eye,
-        body_shade=_ambient(solid, points).astype(np.float32),
+        body_shade=_ambient(solid, points, normals).astype(np.float32),
         mask_names=np.array(list(masks)),
-        hair=np.stack(hair).astype(np.float16),
-        hair_pool=np.stack([_pool(lattice, body, rng) for lattice in hair]),
-        tops=np.stack(tops).astype(np.float16),
-        top_pool=np.stack([_pool(lattice, body, rng) for lattice in tops]),
+        hair=np.stack(lattices[:styles]).astype(np.float16),
+        hair_pool=pools[:styles],
+        tops=np.stack(lattices[styles:]).astype(np.float16),
+        top_pool=pools[styles:],
+        noise=hair_noise(LATTICE_NODES).astype(np.float16),
         body=body,
     )
 
@@ -114,6 +135,17 @@ def sample_lattice(lattice: Float[np.ndarray, "r r r"], points: Float[np.ndarray
     """Trilinear values of a lattice over the canonical cube."""
     index = (points / SIDE + 0.5).T * (lattice.shape[0] - 1)
     return map_coordinates(lattice, index, order=1, mode="nearest")
+
+
+def hair_noise(nodes: int) -> Float[np.ndarray, "2 r r r"]:
+    """Locks that run down from the crown, and curls, on the lattice of the canonical cube."""
+    points = lattice_points(np.full(3, -SIDE / 2), np.full(3, SIDE / 2), (nodes,) * 3).reshape(-1, 3)
+    across = points[:, [0, 2]] - [0.0, CROWN_Z]
+    reach = np.linalg.norm(across, axis=1, keepdims=True)
+    along = np.concatenate([across / reach.clip(1e-4) * LOCKS_AROUND, points[:, 1:2] * LOCKS_PER_M], axis=1)
+    # Close to the axis the locks would become needles.
+    locks = value_noise(along, 301) * smooth_step(reach[:, 0], 0.01, 0.04)
+    return np.stack([locks, value_noise(points * CURLS_PER_M, 303)]).reshape(2, nodes, nodes, nodes)
 
 
 def _hairs(makehuman: MakeHuman) -> list:
@@ -146,14 +178,18 @@ def _body_points(makehuman: MakeHuman, solid: BodySolid, rng: np.random.Generato
     return points, rest, uv.astype(np.float32), face >= len(solid.skin_faces)
 
 
-def _ambient(solid: BodySolid, points: np.ndarray, directions: int = 48) -> np.ndarray:
-    """Cosine-weighted share of the sky that each surface point sees."""
-    caster = Caster(solid.vertices, solid.faces)
+def _normals(solid: BodySolid, points: np.ndarray) -> np.ndarray:
+    """Unit vectors along which the distance to the body grows."""
     step = 0.0005
     slope = np.stack(
         [solid.distance(points + step * axis) - solid.distance(points - step * axis) for axis in np.eye(3)], axis=1
     )
-    normals = slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-9)
+    return slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-9)
+
+
+def _ambient(solid: BodySolid, points: np.ndarray, normals: np.ndarray, directions: int = 48) -> np.ndarray:
+    """Cosine-weighted share of the sky that each surface point sees."""
+    caster = Caster(solid.vertices, solid.faces)
     index = np.arange(directions) + 0.5
     height = 1 - 2 * index / directions
     turn = np.pi * (1 + 5**0.5) * index
@@ -167,13 +203,20 @@ def _ambient(solid: BodySolid, points: np.ndarray, directions: int = 48) -> np.n
     return light / np.maximum(total, 1e-6)
 
 
-def _worn(solid: BodySolid, body: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+_bare: list[np.ndarray] = []  # Of this process: the bare body's vertices, faces and lattice.
+
+
+def _keep_bare(vertices: np.ndarray, faces: np.ndarray, body: np.ndarray) -> None:
+    _bare[:] = vertices, faces, body
+
+
+def _worn(worn: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """Hair or a top as a signed-distance lattice; sunk under the skin where the body is bare."""
+    (bare_vertices, bare_faces, body), (vertices, faces) = _bare, worn
     kept = faces[(np.abs(vertices[faces]).max(axis=(1, 2)) < 0.6)]
-    both = np.concatenate([solid.vertices, vertices])
     union = carve(
-        both,
-        np.concatenate([solid.faces, kept + len(solid.vertices)]),
+        np.concatenate([bare_vertices, vertices]),
+        np.concatenate([bare_faces, kept + len(bare_vertices)]),
         resolution=LATTICE_NODES,
         lowest_deg=-20.0,
     )

@@ -1,14 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results of slow steps, kept in files."""
+"""Results of slow steps, kept in files that are named by what they depend on."""
 
+import hashlib
+import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from backend.errors import ModelError
+from backend.errors import ModelError, OutputError
 
 Result = TypeVar("Result")
+SOURCES = Path(__file__).parent
+
+
+def kept_name(what: str, *, modules: Sequence[str], numbers: object) -> str:
+    """A file name that changes with the code and the numbers behind a result.
+
+    Args:
+        what: First part of the name.
+        modules: Files of this package that decide the result, without ``.py``.
+        numbers: Anything else that does; its text counts.
+    """
+    digest = hashlib.sha256(repr(numbers).encode())
+    for module in sorted(modules):
+        digest.update((SOURCES / f"{module}.py").read_bytes())
+    return f"{what}-{digest.hexdigest()[:12]}.pickle"
 
 
 def kept(file: Path, make: Callable[[], Result]) -> Result:
@@ -16,17 +33,40 @@ def kept(file: Path, make: Callable[[], Result]) -> Result:
 
     Raises:
         ModelError: The file is damaged.
+        OutputError: The file cannot be written.
     """
     if file.exists():
         found: Result = _read(file)
         return found
     result = make()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    with partial.open("wb") as stream:
-        pickle.dump(result, stream)
-    partial.replace(file)
+    write_whole(file, lambda partial: partial.write_bytes(pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)))
     return result
+
+
+def write_whole(file: Path, write: Callable[[Path], object]) -> None:
+    """Write a file that appears complete or not at all, whoever else writes it at the same time.
+
+    Args:
+        file: The file; its folder is made.
+        write: Is given the path to write to.
+
+    Raises:
+        OutputError: The disk is full or the folder cannot be written.
+    """
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        partial.replace(file)
+    except (OSError, RuntimeError) as error:
+        if partial.is_file():
+            partial.unlink()
+        reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise OutputError(
+            f"{file} cannot be written ({reason}). Free some space or choose another folder, then start again: "
+            "what was there before is kept.",
+            code="training_not_written",
+        ) from error
 
 
 def _read(file: Path) -> Any:

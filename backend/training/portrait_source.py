@@ -15,7 +15,8 @@ from backend.template import Template
 from backend.training.appearance import Appearance, sample_appearance
 from backend.training.build import Log, Preset
 from backend.training.calibrate import calibrate_landmarks
-from backend.training.dataset import Dressing, describe, sample_dressing
+from backend.training.dataset import describe
+from backend.training.dressing import Dressing, sample_dressing
 from backend.training.expressions import ARKIT_NAMES
 from backend.training.glasses import Glasses, sample_glasses
 from backend.training.heads import HeadShapes, Identity
@@ -63,7 +64,7 @@ class PortraitSource:
         rng = np.random.default_rng([seed, number])
         identity = self.heads.sample(rng)
         appearance = sample_appearance(rng, identity.gender, identity.age, ancestry=identity.ancestry)
-        dressing = sample_dressing(rng, identity.gender)
+        dressing = sample_dressing(rng, appearance)
         rng = np.random.default_rng([seed, number, 1])
         motion = sample_motion(rng)
         wears = rng.random() < glasses_share

@@ -15,7 +15,7 @@ from backend.training.appearance import Appearance
 from backend.training.body_piece import BodyCanvas, BodyPiece
 from backend.training.canonical import HAIR_STYLES, TOPS, CanonicalSet
 from backend.training.cloth_piece import ClothPiece, Garment, load_garment
-from backend.training.dataset import BALD, Dressing, hair_distance
+from backend.training.dressing import BALD, Dressing, hair_distance
 from backend.training.glasses import Glasses, wear
 from backend.training.hair_piece import HairPiece, HairShell, hair_shell
 from backend.training.makehuman import BASE_VERTICES, METRES_PER_DM, ORIGIN_DM, MakeHuman, fit_proxy, to_canonical

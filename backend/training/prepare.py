@@ -10,10 +10,11 @@ from jaxtyping import Float, Int8
 
 from backend.template import Template
 from backend.training.canonical import CanonicalSet, build_canonical_set
+from backend.training.crowd import in_parallel
 from backend.training.expressions import arkit_expressions
-from backend.training.heads import HeadShapes
+from backend.training.heads import HeadShapes, Identity
 from backend.training.ict import identity_modes
-from backend.training.kept import kept
+from backend.training.kept import kept, kept_name
 from backend.training.makehuman import MakeHuman
 from backend.training.solid import SIDE, BodySolid, distance_lattice
 from backend.training.template import (
@@ -34,6 +35,9 @@ FACE_HIGH = np.array([0.092, 0.085, 0.150])
 FACE_SPACING_M = 0.0017
 # Distances are stored in bytes; beyond this many metres only the sign matters.
 DISTANCE_RANGE_M = 0.02
+# Files of this package that decide a kept result.
+TEMPLATE_SOURCES = ("prepare", "makehuman", "ict", "heads", "expressions", "solid", "template")
+CANONICAL_SOURCES = ("canonical", "makehuman", "masks", "noise", "paint", "solid")
 
 
 @dataclass(frozen=True)
@@ -67,20 +71,49 @@ def load_heads(assets: Path) -> HeadShapes:
 
 
 def prepare(
-    heads: HeadShapes, cache: Path, *, samples: int, components: int, seed: int, log: Callable[[str], None]
+    heads: HeadShapes,
+    cache: Path,
+    *,
+    samples: int,
+    components: int,
+    seed: int,
+    log: Callable[[str], None],
+    workers: int = 1,
 ) -> Prepared:
-    """Build everything once, or read it from ``cache`` if that was made with the same numbers.
+    """Build everything once, or read it from ``cache`` where code and numbers are the same as then.
+
+    Args:
+        heads: Samples shapes.
+        cache: For intermediate results.
+        samples: Head shapes behind the bases.
+        components: Shape codes kept.
+        seed: Of all chance.
+        log: Hears of every step.
+        workers: Processes.
 
     Raises:
         ModelError: The cache is damaged.
+        OutputError: The cache cannot be written.
     """
-    file = cache / f"prepared-{samples}-{components}-{seed}.pickle"
-    return kept(file, lambda: _make(heads, samples, components, seed, log))
+    name = kept_name("template", modules=TEMPLATE_SOURCES, numbers=(samples, components, seed))
+    made = kept(cache / name, lambda: _template(heads, (samples, components, seed), workers, log))
+    template, anchors, closed, parted = made
+    solid = BodySolid(heads.makehuman, parted)
+    name = kept_name("canonical", modules=CANONICAL_SOURCES, numbers=(parted.tobytes(), seed))
+    canonical = kept(cache / name, lambda: _canonical(heads, solid, parted, seed, workers, log))
+    name = kept_name("lattices", modules=("solid", "prepare"), numbers=parted.tobytes())
+    body, face = kept(cache / name, lambda: _lattices(solid))
+    return Prepared(template, anchors, body, face, canonical, closed, parted)
 
 
-def _make(heads: HeadShapes, samples: int, components: int, seed: int, log: Callable[[str], None]) -> Prepared:
+def _template(
+    heads: HeadShapes, numbers: tuple[int, int, int], workers: int, log: Callable[[str], None]
+) -> tuple[Template, TemplateAnchors, np.ndarray, np.ndarray]:
+    """Template and bases with the mean base mesh, lips closed and parted."""
+    samples, components, seed = numbers
     rng = np.random.default_rng(seed)
-    bases = [heads.build(heads.sample(rng)).astype(np.float32) for _ in range(samples)]
+    identities = [heads.sample(rng) for _ in range(samples)]
+    bases = list(in_parallel(_build, identities, workers=workers, prepare=_keep_heads, given=(heads,), chunk=20))
     log(f"{samples} head shapes")
     closed, parted = canonical_base(heads, bases)
     solid = BodySolid(heads.makehuman, parted)
@@ -95,19 +128,35 @@ def _make(heads: HeadShapes, samples: int, components: int, seed: int, log: Call
         (canonical_skeleton(closed), joint_shares(heads.makehuman, anchors, mesh[2])),
     )
     log("shape and expression bases")
-    canonical = build_canonical_set(heads.makehuman, solid, parted, rng)
+    return template, anchors, closed, parted
+
+
+_heads: list[HeadShapes] = []  # Of this process.
+
+
+def _keep_heads(heads: HeadShapes) -> None:
+    _heads[:] = [heads]
+
+
+def _build(identity: Identity) -> Float[np.ndarray, "19158 3"]:
+    return _heads[0].build(identity).astype(np.float32)
+
+
+def _canonical(
+    heads: HeadShapes, solid: BodySolid, parted: np.ndarray, seed: int, workers: int, log: Callable[[str], None]
+) -> CanonicalSet:
+    rng = np.random.default_rng([seed, 1])
+    canonical = build_canonical_set(heads.makehuman, solid, parted, rng, workers=workers)
     log("hair, tops and points of canonical space")
+    return canonical
+
+
+def _lattices(solid: BodySolid) -> tuple[Int8[np.ndarray, "r r r"], Int8[np.ndarray, "x y z"]]:
+    """The body's distances over the cube, and finer over the face."""
     half = np.full(3, SIDE / 2)
     x, y, z = (round(extent / FACE_SPACING_M) + 1 for extent in FACE_HIGH - FACE_LOW)
-    return Prepared(
-        template=template,
-        anchors=anchors,
-        body_lattice=to_bytes(distance_lattice(solid, -half, half, (BODY_NODES,) * 3)),
-        face_lattice=to_bytes(distance_lattice(solid, FACE_LOW, FACE_HIGH, (x, y, z))),
-        canonical=canonical,
-        closed_base=closed,
-        parted_base=parted,
-    )
+    body = distance_lattice(solid, -half, half, (BODY_NODES,) * 3)
+    return to_bytes(body), to_bytes(distance_lattice(solid, FACE_LOW, FACE_HIGH, (x, y, z)))
 
 
 def to_bytes(distance: Float[np.ndarray, "x y z"]) -> Int8[np.ndarray, "x y z"]:

@@ -136,6 +136,23 @@ def test_missing_assets_are_a_model_error(tmp_path):
         load_heads(tmp_path)
 
 
+@needs_assets
+def test_normals_point_out_of_the_body(canonical):
+    np.testing.assert_allclose(np.linalg.norm(canonical.body_normals, axis=1), 1, atol=0.01)
+    on_skin = canonical.body_points[~canonical.body_is_eye][:500].astype(np.float64)
+    outwards = canonical.body_normals[~canonical.body_is_eye][:500]
+    rise = mean_solid().distance(on_skin + 0.001 * outwards) - mean_solid().distance(on_skin - 0.001 * outwards)
+    assert np.median(rise) == pytest.approx(0.002, rel=0.05)
+
+
+def test_noise_of_locks_runs_along_hair_that_falls():
+    locks, curls = module.hair_noise(48)
+    assert np.abs(locks).max() <= 1 and np.abs(curls).max() <= 1
+    down, around = np.abs(np.diff(locks, axis=1)).mean(), np.abs(np.diff(locks, axis=0)).mean()
+    assert down < 0.5 * around
+    assert np.abs(np.diff(curls, axis=1)).mean() == pytest.approx(np.abs(np.diff(curls, axis=0)).mean(), rel=0.1)
+
+
 @pytest.fixture
 def nothing_prepared():
     empty = np.zeros((0, 3))
@@ -146,39 +163,62 @@ def nothing_prepared():
     )  # fmt: skip
     lattice = np.zeros((2, 2, 2), np.int8)
     points = np.zeros((1, 3), np.float32)
+    worn = np.zeros((1, 2, 2, 2), np.float16)
     canonical = CanonicalSet(
-        points, points, points[:, :2], np.zeros(1, bool), points[:, 0], np.array(["a", "b"]),
-        np.zeros((1, 2, 2, 2), np.float16), points[None], np.zeros((1, 2, 2, 2), np.float16), points[None],
-        lattice.astype(np.float32),
+        points, points, points, points[:, :2], np.zeros(1, bool), points[:, 0], np.array(["a", "b"]),
+        worn, points[None], worn, points[None], np.zeros((2, 2, 2, 2), np.float16), lattice.astype(np.float32),
     )  # fmt: skip
     base = np.zeros((BASE_VERTICES, 3))
     anchors = TemplateAnchors(np.zeros((1, 3), np.int64), np.zeros((1, 3)))
     return Prepared(template, anchors, lattice, lattice, canonical, base, base)
 
 
-def test_what_was_prepared_is_taken_from_the_cache(nothing_prepared, tmp_path, monkeypatch):
-    made = []
+@pytest.fixture
+def made(nothing_prepared, monkeypatch):
+    """Steps of ``prepare`` in the order in which they were made; each makes nothing."""
+    ready, steps = nothing_prepared, []
 
-    def make(heads, samples, components, seed, log):
-        made.append(seed)
-        return nothing_prepared
+    def step(name, result):
+        def make(*arguments):
+            steps.append(name)
+            return result
 
-    monkeypatch.setattr(preparing, "_make", make)
+        return make
+
+    bases = (ready.template, ready.anchors, ready.closed_base, ready.parted_base)
+    monkeypatch.setattr(preparing, "_template", step("template", bases))
+    monkeypatch.setattr(preparing, "_canonical", step("canonical", ready.canonical))
+    monkeypatch.setattr(preparing, "_lattices", step("lattices", (ready.body_lattice, ready.face_lattice)))
+    monkeypatch.setattr(preparing, "BodySolid", lambda makehuman, base: None)
+    return steps
+
+
+def prepare_in(folder, tmp_path, **numbers):
     heads = HeadShapes.__new__(HeadShapes)
     heads.makehuman = MakeHuman(tmp_path)
-    for seed in (1, 1, 2):
-        found = prepare(heads, tmp_path / "work", samples=3, components=2, seed=seed, log=print)
+    return prepare(heads, folder, **{"samples": 3, "components": 2, "seed": 1, "workers": 1, "log": print, **numbers})
+
+
+def test_what_was_prepared_is_taken_from_the_cache(made, tmp_path):
+    for _ in range(2):
+        found = prepare_in(tmp_path / "work", tmp_path)
         assert found.template.expression_names == ("jawOpen",)
-    assert made == [1, 2]
+    assert made == ["template", "canonical", "lattices"]
     assert not list((tmp_path / "work").glob("*.partial"))
 
 
-def test_a_cache_that_was_cut_off_is_a_model_error(nothing_prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr(preparing, "_make", lambda *arguments: nothing_prepared)
-    heads = HeadShapes.__new__(HeadShapes)
-    numbers = {"samples": 3, "components": 2, "seed": 1, "log": print}
-    prepare(heads, tmp_path, **numbers)
-    (file,) = tmp_path.glob("*.pickle")
+def test_other_numbers_are_made_anew_and_what_does_not_depend_on_them_is_not(made, tmp_path):
+    prepare_in(tmp_path, tmp_path)
+    made.clear()
+    prepare_in(tmp_path, tmp_path, components=3)
+    assert made == ["template"]
+    prepare_in(tmp_path, tmp_path, seed=2)
+    assert made == ["template", "template", "canonical"]
+
+
+def test_a_cache_that_was_cut_off_is_a_model_error(made, tmp_path):
+    prepare_in(tmp_path, tmp_path)
+    (file,) = tmp_path.glob("canonical-*.pickle")
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(ModelError, match="delete it"):
-        prepare(heads, tmp_path, **numbers)
+        prepare_in(tmp_path, tmp_path)

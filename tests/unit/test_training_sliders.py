@@ -111,7 +111,7 @@ def test_a_head_turns_to_its_left_and_nods_forward(template, directions):
 
 
 def test_sliders_move_codes(template, directions):
-    codes = Codes(np.zeros((6, 12)), np.zeros(COMPONENTS), np.zeros(len(template.expression)))
+    codes = Codes(np.zeros((6, len(directions[0].w))), np.zeros(COMPONENTS), np.zeros(len(template.expression)))
     moved = move(codes, directions, {"Nose length": 1.5, "Skin tone": -1.0, "Head turn": 0.5})
     np.testing.assert_allclose(moved.shape, 1.5 * by_name(directions)["Nose length"].shape)
     np.testing.assert_allclose(moved.ws, -np.tile(by_name(directions)["Skin tone"].w, (6, 1)))
