@@ -41,8 +41,8 @@ from backend.evaluation.protocol import (  # noqa: E402
     photo_jobs,
     photo_section,
 )
-from backend.evaluation.run import Log, run_jobs, write_table  # noqa: E402
-from backend.evaluation.scores import summarize  # noqa: E402
+from backend.evaluation.run import Log, missing, run_jobs, write_table  # noqa: E402
+from backend.evaluation.scores import median_for  # noqa: E402
 from backend.output import output_error  # noqa: E402
 from backend.portrait_model.opening import open_model  # noqa: E402
 from backend.training.build import CPU  # noqa: E402
@@ -84,7 +84,10 @@ def _evaluate(options: argparse.Namespace, source: Callable[[], PortraitSource],
     held_out = chosen_heads(read_list(), options.items if options.assets or options.items is not None else 0)
     sections = []
     if held_out.heads:
-        results = run_jobs(held_out_jobs(bench, held_out, source), options.out, log)
+        jobs = held_out_jobs(bench, held_out, source)
+        if missing(jobs, options.out):
+            source()  # Assets that are missing stop the run; they are no failure of a head.
+        results = run_jobs(jobs, options.out, log)
         write_table(options.out / "heads.csv", results)
         sections.append(held_out_section(options.out, results, held_out))
     if options.photos:
@@ -99,9 +102,8 @@ def _evaluate(options: argparse.Namespace, source: Callable[[], PortraitSource],
     }  # fmt: skip
     write_page(options.out / "index.html", facts, sections)
     for section in sections:
-        medians = {summary.name: summary.median for summary in summarize(section.results)}
         for goal in section.goals:
-            log(f"{goal.meaning}: {number(medians.get(goal.score, float('nan')))} (goal {goal.limit:g})")
+            log(f"{goal.meaning}: {number(median_for(goal, section.results))} (goal {goal.limit:g})")
     log(f"wrote {options.out / 'index.html'}")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from backend.evaluation.scores import Goal, ItemResult, Summary, is_reached, summarize
+from backend.evaluation.scores import Goal, ItemResult, Summary, is_reached, median_for, summarize
 from backend.output import write_output
 
 JPEG_QUALITY = 88
@@ -88,16 +88,15 @@ def _section(section: Section) -> str:
     summaries = summarize(section.results)
     items = "".join(_item(result, section) for result in section.results)
     return (
-        f"<h2>{escape(section.title)}</h2><p>{escape(section.text)}</p>{_goals(section.goals, summaries)}"
+        f"<h2>{escape(section.title)}</h2><p>{escape(section.text)}</p>{_goals(section.goals, section.results)}"
         f"{_groups(section)}{_all(summaries)}{items}"
     )
 
 
-def _goals(goals: Sequence[Goal], summaries: Sequence[Summary]) -> str:
-    medians = {summary.name: summary.median for summary in summaries}
+def _goals(goals: Sequence[Goal], results: Sequence[ItemResult]) -> str:
     rows = ""
     for goal in goals:
-        median = medians.get(goal.score, math.nan)
+        median = median_for(goal, results)
         mark = '<span class="yes">yes</span>' if is_reached(goal, median) else '<span class="no">no</span>'
         rows += _row([escape(goal.meaning), number(median), number(goal.limit), mark])
     return f"<h3>Goals</h3><table>{_head(['', 'median', 'goal', 'reached'])}{rows}</table>"

@@ -83,12 +83,17 @@ def _do(job: Job, folder: Path) -> ItemResult:
         result = ItemResult(job.name, failure=done.message, code=done.code)
     else:
         result = ItemResult(job.name, done.scores, done.notes)
-    content = json.dumps({"fingerprint": job.fingerprint, **asdict(result)}, indent=1)
+    content = json.dumps({"fingerprint": job.fingerprint, **asdict(result)}, indent=1).encode()
     with staging() as stage:
         if not isinstance(done, Failure):
             stage(folder / f"{job.name}.png", sheet(done.pictures).save)
-        stage(folder / f"{job.name}.json", lambda path: path.write_text(content, encoding="utf-8"))
+        stage(folder / f"{job.name}.json", lambda path: write_output(path, content))
     return result
+
+
+def missing(jobs: Sequence[Job], out: Path) -> list[Job]:
+    """Jobs that no earlier run has done."""
+    return [job for job in jobs if read_result(out / ITEMS, job) is None]
 
 
 def read_result(folder: Path, job: Job) -> ItemResult | None:

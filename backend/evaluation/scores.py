@@ -105,7 +105,13 @@ def _summary(name: str, values: Iterable[float | None], failed: int) -> Summary:
 
 def is_reached(goal: Goal, median: float) -> bool:
     """Whether a median is as good as its goal."""
-    return not math.isnan(median) and badness(goal.score, median) <= badness(goal.score, goal.limit)
+    return math.isfinite(median) and badness(goal.score, median) <= badness(goal.score, goal.limit)
+
+
+def median_for(goal: Goal, results: Sequence[ItemResult]) -> float:
+    """The median that a goal is about: infinite where all items failed, NaN where there are none."""
+    found = {summary.name: summary.median for summary in summarize(results)}
+    return found.get(goal.score, math.inf if any(result.failure for result in results) else math.nan)
 
 
 def mean_of(values: Iterable[float | None]) -> float | None:

@@ -21,8 +21,8 @@ from backend.training.light import Light, sample_light, sphere_directions
 from backend.training.pieces import EYE, SKIN, TOP
 from backend.training.portrait_source import PortraitSource
 from backend.training.portraits import PortraitScene
-from backend.training.render import Rendering, render_portrait
-from backend.training.subject import CLEAR, DOWN
+from backend.training.render import render_portrait
+from backend.training.subject import CLEAR, DOWN, Rendering
 
 INTEROCULAR_MM = 63.0
 GREY = 128

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from backend.evaluation.scores import Goal, ItemResult, is_reached, mean_of, summarize
+from backend.evaluation.scores import Goal, ItemResult, is_reached, mean_of, median_for, summarize
 
 
 def results(name, values, failures=0):
@@ -51,6 +51,13 @@ def test_goals_know_which_way_is_better():
     assert is_reached(Goal("face_median_mm", 1.5, ""), 1.5)
     assert not is_reached(Goal("face_median_mm", 1.5, ""), math.inf)
     assert not is_reached(Goal("face_median_mm", 1.5, ""), math.nan)
+
+
+def test_a_goal_is_missed_where_everything_failed_and_open_where_there_is_nothing():
+    goal = Goal("face_median_mm", 1.5, "")
+    assert median_for(goal, results("face_median_mm", [1, 2])) == 1.5
+    assert median_for(goal, results("face_median_mm", [], failures=2)) == math.inf
+    assert math.isnan(median_for(goal, []))
 
 
 def test_the_mean_is_of_what_is_known():
