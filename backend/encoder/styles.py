@@ -61,7 +61,7 @@ class StyleEncoder(Body):
         middle = _enlarged(coarse, middle) + self.latlayer1(middle)
         fine = _enlarged(middle, fine) + self.latlayer2(fine)
         sources = [coarse] * COARSE_ROWS + [middle] * MIDDLE_ROWS
-        sources += [fine] * (len(self.styles) - len(sources))
+        sources = [*sources, *[fine] * (len(self.styles) - len(sources))][: len(self.styles)]
         return stack([head(source) for head, source in zip(self.styles, sources, strict=True)], dim=1)
 
 

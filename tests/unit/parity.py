@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -20,9 +21,10 @@ from backend.generator.config import GeneratorConfig
 from backend.generator.plane_generator import PlaneGenerator
 from backend.generator.pose_predictor import PosePredictorConfig
 
-FOLDER = Path(os.environ.get("PROTOME_PARITY_DIR", Path(__file__).parents[3] / "shared/parity/fixtures"))
+SHARED = Path(__file__).parents[3] / "shared/parity/fixtures"
+FOLDER = Path(os.environ.get("PROTOME_PARITY_DIR", SHARED))
 FAMILIES = {"EG3D": "eg3d", "fake official-style pickle": "eg3d", "PanoHead": "panohead", "3DPortraitGAN": "portrait3d"}
-INIT_KEYS = ("z_dim", "w_dim", "channel_base", "channel_max", "thickness")
+INIT_KEYS = ("z_dim", "w_dim", "c_dim", "channel_base", "channel_max", "conv_clamp", "sr_num_fp16_res", "thickness")
 
 
 # Every fixture that a test module of this process has asked for; test_parity_coverage looks for the others.
@@ -48,7 +50,7 @@ class Fixture:
     def state(self) -> dict[str, Tensor]:
         stored = FOLDER / f"{self.name}.state.safetensors"
         if stored.exists():
-            return load_file(stored)
+            return {key: value for key, value in load_file(stored).items() if not official.is_ignored(key)}
         return recipe_state(self.shapes(), self.meta["weights"])
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -66,13 +68,28 @@ class Fixture:
         return label[:, :16].reshape(-1, 4, 4), label[:, 16:].reshape(-1, 3, 3)
 
 
+def strided_like(picture: Tensor, stored: Tensor) -> Tensor:
+    """Every so many-th pixel, as many as were stored; where several steps give that number, the one that fits best."""
+    size, count = picture.shape[-1], stored.shape[-1]
+    steps = [step for step in range(1, size + 1) if -(-size // step) == count]
+    assert steps, f"no step through {size} pixels meets {count}"
+    chosen = [picture[: len(stored), :, ::step, ::step] for step in steps]
+    return min(chosen, key=lambda one: float((one - stored).abs().max()))
+
+
+def recipe() -> ModuleType:
+    """The code that makes random weights, from the fixtures' folder or else from the shared one."""
+    paths = [folder / "weights_recipe.py" for folder in (FOLDER, SHARED)]
+    spec = importlib.util.spec_from_file_location("weights_recipe", next(filter(Path.is_file, paths), paths[0]))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def recipe_state(shapes: Mapping[str, tuple[int, ...]], weights: dict) -> dict[str, Tensor]:
     """The tensors that a recipe stands for; the published list of names may hold others, which no one needs."""
-    spec = importlib.util.spec_from_file_location("weights_recipe", FOLDER / "weights_recipe.py")
-    recipe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(recipe)
     listed = {key: {"shape": shape} for key, shape in shapes.items()}
-    arrays = recipe.make_state(listed, weights["seed"], weights["family"])
+    arrays = recipe().make_state(listed, weights["seed"], weights["family"])
     for place, change in weights.get("overrides", {}).items():
         key, row = re.fullmatch(r"(.*)\[(\d+)(?:,:)?\]", place).groups()
         factor = re.search(r"multiply by float32\((.*?)\)", str(change))
@@ -111,7 +128,8 @@ def config_of(meta: dict) -> GeneratorConfig:
         sizes = small["sr_size"]
         channels = (sizes["c0"], sizes["c1"])
         side = sizes["input_resolution"]
-        enlarged = replace(config.superresolution, input_resolution=side, channels=channels)
+        clamp = meta.get("sr_sizes", {}).get("conv_clamp", config.superresolution.clamp)
+        enlarged = replace(config.superresolution, input_resolution=side, channels=channels, clamp=clamp)
         background = config.background_resolution and sizes.get("bcg_resolution", side)
         config = replace(config, superresolution=enlarged, background_resolution=background)
     return config
@@ -125,4 +143,6 @@ def predictor_config_of(meta: dict) -> PosePredictorConfig:
         channel_max=meta["channel_max"],
         head_widths=tuple(meta["pose_branch_widths"]),
         blur_sigma=meta.get("blur_sigma", 0.0),
+        clamp=meta.get("conv_clamp", PosePredictorConfig.clamp),
+        group=meta.get("mbstd_group_size", PosePredictorConfig.group),
     )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The encoders against numbers that the published TriPlaneNet code produced, found by what their JSON says."""
 
-import importlib.util
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -48,9 +48,7 @@ def _is_arcface(meta: dict) -> bool:
 
 def _recipe(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
     """The recipe's weights; numpy's generator lets other threads run, and there are 250 million numbers."""
-    spec = importlib.util.spec_from_file_location("weights_recipe", FOLDER / "weights_recipe.py")
-    recipe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(recipe)
+    recipe = parity.recipe()
     with ThreadPoolExecutor(2) as pool:
         made = pool.map(lambda key: recipe.make_tensor(key, shapes[key], seed, "irse", shapes), shapes)
         return {key: torch.from_numpy(array) for key, array in zip(shapes, made, strict=True)}
@@ -78,7 +76,9 @@ def fixture(request: pytest.FixtureRequest) -> Fixture:
 
 @pytest.mark.parametrize("fixture", fixtures(_is_style_part), indirect=True)
 def test_the_first_branch_agrees(fixture):
-    config = StyleEncoderConfig(_body_config(fixture.meta["config"], 3), fixture.meta["config"]["style_dim"])
+    halvings, rows = StyleEncoderConfig.halvings, fixture.io["out.codes"].shape[1]
+    halvings = (*halvings[:rows], *halvings[-1:] * (rows - len(halvings)))
+    config = StyleEncoderConfig(_body_config(fixture.meta["config"], 3), fixture.meta["config"]["style_dim"], halvings)
     with torch.device("meta"):
         network = StyleEncoder(config)
     _load(network, fixture)
@@ -121,7 +121,8 @@ def whole(request: pytest.FixtureRequest) -> SimpleNamespace:
     shapes = {key.removeprefix("decoder."): tuple(x.shape) for key, x in weights.items() if key.startswith("decoder.")}
     network = load_triplanenet(weights, official.config_of(meta["decoder_init_kwargs"], shapes=shapes))
     photo = io["in.x_u8like"].float() / 127 - 1
-    cameras = {name: _camera(io[f"in.{name}"]) for name in ("c", "c_mirror", "c_novel")}
+    cameras = {key.removeprefix("in."): _camera(io[key]) for key in io if re.fullmatch(r"in\.c(_\w+)?", key)}
+    cameras = {"c_mirror": (mirrored_pose(cameras["c"][0]), cameras["c"][1]), "c_novel": cameras["c"], **cameras}
     size = meta["neural_rendering_resolution"]
     return SimpleNamespace(
         fixture=fixture,
@@ -150,7 +151,10 @@ def _whole_weights(fixture: Fixture) -> dict[str, Tensor]:
 def _whole_config(meta: dict) -> TriPlaneNetConfig:
     if not meta["target"].startswith(f"{WHOLE}2"):
         return TriPlaneNetConfig()
-    shuffles_pixels = meta.get("config", meta).get("use_pixelshuffle", "upsample" not in meta["target"])
+    # A switch of its own, or words in what the fixture says of itself.
+    said = json.dumps([meta.get("config"), meta.get("opts"), meta.get("use_pixelshuffle"), meta["target"], meta["how"]])
+    is_off = meta.get("use_pixelshuffle") is False or "upsample" in meta["target"]
+    shuffles_pixels = not (is_off or re.search(r"use_pixelshuffle\W+false", said, re.IGNORECASE))
     ups = (512, 384, 256, 96) if shuffles_pixels else (512, 256, 128, 64)
     planes = PlaneEncoderConfig(BodyConfig(9), ups, shuffles_pixels=shuffles_pixels, reads_planes=True)
     return TriPlaneNetConfig(planes=planes)

@@ -15,7 +15,7 @@ from backend.generator.plane_generator import Images
 from backend.generator.planes import sample_each_plane
 from backend.generator.pose_predictor import PosePredictor, _mirrored, is_used
 from backend.generator.volume import coarse_depths, fine_depths, segment_weights
-from tests.unit.parity import Fixture, fixtures, predictor_config_of
+from tests.unit.parity import Fixture, fixtures, predictor_config_of, strided_like
 
 # Stored values that the published code was given; the tests of the deformation read them.
 GIVEN = re.compile(r"in\.|deform\.(posed_vertices|canonical_vertices|faces|in_points|thickness|unique)$")
@@ -83,8 +83,7 @@ def _drawn_pose(case: Case) -> Entries:
 
 def _points(case: Case) -> Entries:
     flat, points = case.planes.flatten(1, 2), case.io["in.points"]
-    stride = flat.shape[-1] // case.io["planes.strided"].shape[-1]
-    yield "planes.strided", flat[:1, :, ::stride, ::stride]
+    yield "planes.strided", strided_like(flat, case.io["planes.strided"])
     yield "planes.mean_per_channel", flat.mean((2, 3))
     config = case.config
     options = {"side": config.side, "axes": config.plane_axes, "depth": config.plane_depth}
