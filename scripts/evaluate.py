@@ -29,8 +29,8 @@ sys.path.insert(0, str(ROOT))
 
 from backend.config import Quality, Settings  # noqa: E402
 from backend.errors import ProtomeError, SettingsError  # noqa: E402
-from backend.evaluation.held_out import LIST, draw_list, read_list, write_list  # noqa: E402
-from backend.evaluation.page import number, write_page  # noqa: E402
+from backend.evaluation.held_out import LIST, SEED, draw_list, read_list, write_list  # noqa: E402
+from backend.evaluation.page import Section, number, true_codes_part, write_page  # noqa: E402
 from backend.evaluation.protocol import (  # noqa: E402
     Bench,
     chosen_heads,
@@ -43,8 +43,15 @@ from backend.evaluation.protocol import (  # noqa: E402
 )
 from backend.evaluation.run import Log, missing, run_jobs, write_table  # noqa: E402
 from backend.evaluation.scores import median_for  # noqa: E402
+from backend.evaluation.true_codes import (  # noqa: E402
+    GOALS,
+    described_heads,
+    measure_true_codes,
+    starter_generator,
+)
 from backend.output import output_error  # noqa: E402
 from backend.portrait_model.opening import open_model  # noqa: E402
+from backend.staging import staging  # noqa: E402
 from backend.training.build import CPU  # noqa: E402
 from backend.training.portrait_source import PortraitSource, open_source  # noqa: E402
 
@@ -82,7 +89,8 @@ def _evaluate(options: argparse.Namespace, source: Callable[[], PortraitSource],
     identity = open_model(settings).identity  # Before minutes of work, and for the page.
     bench = Bench(settings, options.out, log)
     held_out = chosen_heads(read_list(), options.items if options.assets or options.items is not None else 0)
-    sections = []
+    sections: list[Section] = []
+    extra = _true_codes(options, source, log) if options.true_codes else ""
     if held_out.heads:
         jobs = held_out_jobs(bench, held_out, source)
         if missing(jobs, options.out):
@@ -94,17 +102,28 @@ def _evaluate(options: argparse.Namespace, source: Callable[[], PortraitSource],
         results = run_jobs(photo_jobs(bench, find_photos(options.photos)), options.out, log)
         write_table(options.out / "photos.csv", results)
         sections.append(photo_section(options.out, results))
-    if not sections:
+    if not sections and not extra:
         raise SettingsError("There is nothing to do: give --assets for held-out heads, or --photos for a folder.")
     facts = {
         "model": identity["id"], "quality": settings.quality, "device": settings.device,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }  # fmt: skip
-    write_page(options.out / "index.html", facts, sections)
+    write_page(options.out / "index.html", facts, sections, extra)
     for section in sections:
         for goal in section.goals:
             log(f"{goal.meaning}: {number(median_for(goal, section.results))} (goal {goal.limit:g})")
     log(f"wrote {options.out / 'index.html'}")
+
+
+def _true_codes(options: argparse.Namespace, source: Callable[[], PortraitSource], log: Log) -> str:
+    generator = starter_generator(options.model)
+    heads = described_heads(source(), SEED, options.true_codes)
+    scores, sheet = measure_true_codes(generator, source(), heads)
+    path = options.out / "true_codes.png"
+    with staging() as stage:
+        stage(path, Image.fromarray(sheet).save)
+    log(f"generator given true codes: {scores}")
+    return true_codes_part(scores, GOALS, path, len(heads))
 
 
 def _write_list(source: PortraitSource, out: Path, log: Log) -> None:
@@ -127,6 +146,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--assets", type=Path, help="folder with makehuman/ and ict_facekit/, for held-out heads")
     parser.add_argument("--work", type=Path, default=ROOT / ".build", help="where train_starter.py keeps its results")
     parser.add_argument("--items", type=int, help="so many held-out heads; all of the list when left out")
+    parser.add_argument(
+        "--true-codes", type=int, default=0, help="measure the generator itself on so many people (starter only)"
+    )
     parser.add_argument("--photos", type=Path, help="folder with real photos")
     parser.add_argument("--quality", choices=get_args(Quality), default="balanced")
     parser.add_argument("--model", default="starter", help="name of an installed model")
