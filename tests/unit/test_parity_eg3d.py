@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 
+import mcubes
 import pytest
 import torch
 from torch import Tensor
@@ -18,7 +19,6 @@ from backend.generator.family import make_rays, signed_features
 from backend.generator.plane_generator import PlaneGenerator
 from backend.generator.planes import sample_each_plane
 from backend.generator.rays import camera_rays, cross_cube
-from backend.surface import _marching_cubes
 from tests.unit.parity import Fixture, fixtures, strided_like
 
 # Stored values that the published code drew or was given.
@@ -248,14 +248,19 @@ def test_the_published_mesh_comes_out_of_our_density(case):
 @reduced
 def test_our_surface_is_the_published_one(case):
     inner, level = _trimmed(case).double(), float(case.io["shape.mesh.level"])
-    # Our marching cubes takes the inside as negative, and centres its result.
-    vertices, _ = _marching_cubes((level - inner).numpy(), spacing=case.config.side / (len(inner) - 1))
+    # The library behind `backend/surface.py`, without what the surface does to keep triangles from having no area.
+    index, _ = mcubes.marching_cubes((inner - level).numpy(), 0.0)
+    spacing = case.config.side / (len(inner) - 1)
+    vertices = torch.from_numpy(index) * spacing - case.config.side / 2
     expected = case.io["shape.mesh.vertices_world"].double()
-    gaps = torch.cdist(torch.from_numpy(vertices), expected)
+    gaps = torch.cdist(vertices, expected)
     tolerance = case.fixture.meta["tensors"]["shape.mesh.vertices_world"]["tol_rel"] * float(expected.abs().max())
     assert gaps.amin(1).max() < tolerance
-    # Lewiner's variant, which the published tool uses, adds a vertex inside a few ambiguous cells.
-    assert (gaps.amin(0) > tolerance).double().mean() < 0.02
+    # Lewiner's variant, which the published tool uses, adds a vertex inside a few ambiguous cells; others are on edges.
+    steps = (expected + case.config.side / 2) / spacing
+    is_on_edge = ((steps - steps.round()).abs() < 1e-3).sum(1) >= 2
+    assert is_on_edge.double().mean() > 0.9
+    assert gaps.amin(0)[is_on_edge].max() < tolerance
 
 
 @reduced
