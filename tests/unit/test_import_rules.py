@@ -18,6 +18,8 @@ BACKEND_LEVELS = [
     # files
     "models record staging catalogue tflite",
     "glb resample lattice packing texels raycast",
+    "magnify",
+    "decimation",
     # photo side
     "photo photo_network face_mesh_points identity_network skeleton",
     "identity face_detector",
@@ -31,7 +33,7 @@ BACKEND_LEVELS = [
     "checkpoint",
     "inversion texture portrait_record preview export morph published_alignment",
     "portrait_model",
-    "pipeline training",
+    "pipeline training fitting",
     # doors
     "jobs console doctor",
     "batch worker cli_models",
@@ -55,7 +57,7 @@ DOORS = {
     "mcubes": {"surface"},
     "xatlas": {"unwrap"},
     "embreex": {"raycast"},
-    "fast_simplification": {"surface"},
+    "fast_simplification": {"decimation"},
     "safetensors": {"models"},
     "mediapipe": set(),
     "igl": set(),

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds sliders in an installed generator without labels, and keeps them beside it.
+
+    .venv/bin/python scripts/fit_directions.py --model NAME [--samples 96] [--report sliders.csv]
+
+Random heads are rendered and measured: a few seconds each with a full-size generator on a CPU. Heads made before with
+other sliders keep theirs.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from backend.catalogue import STARTER, find_generator  # noqa: E402
+from backend.checkpoint.loading import load_generator  # noqa: E402
+from backend.device import choose_device  # noqa: E402
+from backend.errors import ProtomeError, SettingsError  # noqa: E402
+from backend.fitting.attributes import HeadMeter  # noqa: E402
+from backend.fitting.fit import FitConfig, fit_directions  # noqa: E402
+from backend.fitting.report import keep_sliders, write_table  # noqa: E402
+from backend.inversion.plane_model import PlaneModel  # noqa: E402
+
+
+def main() -> int:
+    """Parse the command line, fit, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = FitConfig()
+    parser.add_argument("--model", required=True, metavar="NAME", help="an installed model, but not the starter")
+    parser.add_argument("--samples", type=int, default=default.samples, help="random heads to measure, 16 at least")
+    parser.add_argument("--heads", type=int, default=default.heads, help="of them, to calibrate and judge sliders on")
+    parser.add_argument("--explored", type=int, default=default.explored, help="directions of SeFa, and of PCA")
+    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    parser.add_argument("--report", type=Path, metavar="FILE.csv", help="also write how good the sliders are")
+    options = parser.parse_args()
+    config = FitConfig(options.samples, options.heads, options.explored, options.seed)
+    try:
+        fit(options.model, config, device=options.device, report=options.report)
+    except ProtomeError as error:
+        print(f"fit_directions: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def fit(name: str, config: FitConfig, *, device: str, report: Path | None) -> None:
+    """Fit an installed model's sliders and keep them.
+
+    Raises:
+        ProtomeError: There is no such model, or the fit or its results cannot be made.
+    """
+    installed = find_generator(name)
+    if installed.family == STARTER:
+        raise SettingsError("The starter has sliders of its own, made from its known codes.", code="starter_sliders")
+    generator = load_generator(installed).generator.to(choose_device(device))
+    model = PlaneModel(generator)
+    fitted = fit_directions(model, HeadMeter(model), config, log=print)
+    if report:
+        write_table(report, fitted.scores)
+    path = keep_sliders(fitted, installed)
+    print(f"{len(fitted.directions)} sliders, faces in {fitted.faces} of {config.samples} heads: {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
