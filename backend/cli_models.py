@@ -153,7 +153,9 @@ def _asks(question: str) -> bool:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
+    # A file's name or note may hold what would steer a terminal.
+    shown = "".join(character for character in text if character.isprintable() or character == "\n")
+    sys.stdout.write(f"{shown}\n")
     sys.stdout.flush()
 
 

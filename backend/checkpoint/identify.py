@@ -102,6 +102,8 @@ def _config(contents: Contents) -> tuple[GeneratorConfig, list[str]]:
     check_sizes(rendering or {})
     config = _translate(init, rendering, family, contents)
     check_config(config)
+    if unknown := official.unknown_options(rendering or init.get("rendering_kwargs") or {}):
+        remarks.append(f"Protome does not know these options of the file and leaves them out: {_listed(unknown)}.")
     return config, remarks
 
 

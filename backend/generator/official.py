@@ -36,6 +36,8 @@ SUPERRESOLUTIONS: dict[str, tuple[SuperResolutionKind, int, tuple[int, int]]] = 
     "SuperresolutionHybridDeepfp32": ("4X", 128, (128, 64)),
 }
 
+NAMES_SHOWN = 12
+
 _NECK = (0.0, 0.0649, 0.0)
 # The look-at point and focal length that a family's scripts use; EG3D's scripts read the point from the options.
 _CAMERAS: dict[Family, CameraConfig] = {
@@ -92,11 +94,11 @@ def config_of(
         neural_resolution: The object's attribute, pixels.
 
     Raises:
-        ModelError: An option is missing, unknown, or has a value that no published model uses.
+        ModelError: An option is missing or has a value that no published model uses, or an argument is unknown.
     """
     init = dict(init_kwargs)
     options = dict(rendering_kwargs or init.get("rendering_kwargs") or {})
-    _refuse_unknown(init, options)
+    _refuse_unknown(init)
     try:
         config = _translate(init, options, family or family_of(init, options))
     except KeyError as error:
@@ -144,6 +146,11 @@ def expected_shapes(config: GeneratorConfig) -> dict[str, tuple[int, ...]]:
 def is_ignored(name: str) -> bool:
     """Whether a published tensor is none of the generator's: a training statistic, or a body that was its maker's."""
     return name == "dataset_label_std" or name.startswith("renderer.")
+
+
+def unknown_options(rendering_kwargs: Mapping[str, Any]) -> list[str]:
+    """Rendering options that we do not have. Training scripts write many that no picture depends on, and more."""
+    return sorted(set(rendering_kwargs) - _words(_OPTIONS_USED | _OPTIONS_OF_TRAINING))
 
 
 def _translate(init: Mapping[str, Any], options: Mapping[str, Any], family: Family) -> GeneratorConfig:
@@ -230,11 +237,10 @@ def _largest_block(shapes: Shapes, prefix: str) -> int | None:
     return max((int(match[1]) for match in matches if match), default=None)
 
 
-def _refuse_unknown(init: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+def _refuse_unknown(init: Mapping[str, Any]) -> None:
     unknown = set(init) - _words(_INIT_USED | _INIT_WITHOUT_EFFECT)
-    unknown |= set(options) - _words(_OPTIONS_USED | _OPTIONS_OF_TRAINING)
     if unknown:
-        named = ", ".join(sorted(unknown))
+        named = ", ".join(sorted(unknown)[:NAMES_SHOWN])
         raise ModelError(f"This checkpoint has options that Protome does not know: {named}. It cannot be converted.")
 
 

@@ -96,6 +96,12 @@ def test_an_official_pickle_becomes_a_model_with_its_own_options(tmp_path):
     assert not any(parameter.requires_grad for parameter in loaded.generator.parameters())
 
 
+def test_rendering_options_that_nobody_knows_are_remarked(tmp_path):
+    file = network_file(tmp_path, rendering=FACES | {"fog": 3, "density_reg": 0.25})
+    (remark,) = add_model(file, accept=accept).remarks
+    assert remark.endswith("leaves them out: fog.")
+
+
 def test_the_header_says_where_a_model_comes_from_and_under_what_terms(file):
     add_model(file, accept=accept, name="Büste 2")
     one = find_generator("Büste 2")

@@ -12,6 +12,7 @@ import torch
 from backend import cli, doctor
 from backend.catalogue import installed_models
 from backend.folders import model_path, models_folder
+from backend.models import read_weights, write_weights
 from tests.checkpoints import FACES, INIT, network_state
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +79,13 @@ def test_list_and_show_tell_family_and_terms(capsys, added):
     assert run(capsys, "show", "starter")[0] == 0
     code, _, err = run(capsys, "show", "other")
     assert code == 2 and "there is: starter, Büste" in err
+
+
+def test_notes_of_a_model_cannot_steer_a_terminal(capsys, added):
+    tensors, metadata = read_weights(model_path(added))
+    write_weights(model_path(added), tensors, metadata | {"source_file": "net\x1b[2J\u202e.pkl"})
+    out = run(capsys, "show", added)[1]
+    assert "source file: net[2J.pkl" in out and "\x1b" not in out
 
 
 def test_the_worker_and_the_doctor_see_added_models(capsys, added):

@@ -116,7 +116,6 @@ def test_without_a_scale_the_label_is_ignored():
     ("init", "options", "named"),
     [
         ({"attention": True}, {}, "attention"),
-        ({}, {"fog": 3}, "fog"),
         ({"architecture": "resnet"}, {}, "resnet"),
         ({"img_channels": 1}, {}, "RGB"),
         ({"mapping_kwargs": {"embed_features": 3}}, {}, "embed_features"),
@@ -128,6 +127,12 @@ def test_without_a_scale_the_label_is_ignored():
 def test_what_no_published_model_uses_is_refused_by_name(init, options, named):
     with pytest.raises(ModelError, match=named):
         official.config_of(INIT | init, OPTIONS | options)
+
+
+def test_unknown_rendering_options_are_told_and_change_nothing():
+    assert official.unknown_options(OPTIONS) == []
+    assert official.unknown_options(OPTIONS | {"fog": 3, "density_reg": 1, "bloom": 1}) == ["bloom", "fog"]
+    assert config(fog=3) == config()
 
 
 def test_a_missing_option_is_named():
