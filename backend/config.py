@@ -54,6 +54,21 @@ class BustCut:
 
 
 @dataclass(frozen=True)
+class Focus:
+    """Where a mesh gets smaller triangles than elsewhere.
+
+    Args:
+        centre: Canonical units.
+        reach: Distance at which half of the gain is left, canonical units.
+        gain: Lengths at the centre count so many times more, on top of once.
+    """
+
+    centre: tuple[float, float, float]
+    reach: float
+    gain: float
+
+
+@dataclass(frozen=True)
 class SurfaceConfig:
     """How a field becomes a mesh.
 
@@ -63,6 +78,8 @@ class SurfaceConfig:
         smoothing_steps: Taubin steps against the stairs of marching cubes; 0 has none.
         bust_cut: Where the shoulders end; None lets them end at the cube.
         chunk: Points in one call of the field.
+        lattice_focus: Where the lattice's nodes lie denser; None spaces them evenly.
+        details: Where the faces go first.
     """
 
     resolution: int = 161
@@ -70,6 +87,8 @@ class SurfaceConfig:
     smoothing_steps: int = 6
     bust_cut: BustCut | None = BustCut()
     chunk: int = 65_536
+    lattice_focus: Focus | None = None
+    details: tuple[Focus, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sparse evaluation of a function on an axis-aligned lattice, coarse to fine.
+"""Sparse evaluation of a function on an axis-aligned lattice, coarse to fine; its planes need not be evenly spaced.
 
 A lattice of ``n`` nodes an edge is cut into blocks of 4 x 4 x 4 cells. The blocks' corners are evaluated first, then
 every node of the blocks that the surface crosses. Where it leaves such a block through a side, the neighbour is
@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 
 BLOCK = 4
 Evaluate = Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, "n"]]
+Ticks = tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"], Float[np.ndarray, "n"]]
 
 
 def whole_blocks(resolution: int) -> int:
@@ -21,20 +22,19 @@ def whole_blocks(resolution: int) -> int:
     return BLOCK * -(-(resolution - 1) // BLOCK) + 1
 
 
-def sparse_lattice(evaluate: Evaluate, *, side: float, nodes: int) -> Float[np.ndarray, "n n n"]:
-    """Values at the nodes of a cube around the origin, exact at both ends of every edge that the zero level crosses.
+def sparse_lattice(evaluate: Evaluate, ticks: Ticks) -> Float[np.ndarray, "n n n"]:
+    """Values at the nodes of a box, exact at both ends of every edge that the zero level crosses.
 
     Args:
         evaluate: The function; called with some thousand points at a time or more.
-        side: Edge of the cube; node spacing is ``side / (nodes - 1)``.
-        nodes: Along an edge; ``BLOCK * k + 1``.
+        ticks: Ascending positions of the nodes on x, y and z; ``BLOCK * k + 1`` each, as many on all three.
 
     Returns:
         Indexed ``[i, j, k]`` for x, y, z. Nodes of blocks away from the zero level hold the value of a block corner.
     """
+    nodes = len(ticks[0])
     if nodes < BLOCK + 1 or (nodes - 1) % BLOCK:
         raise ValueError(f"nodes must be a multiple of {BLOCK} plus 1, got {nodes}")
-    ticks = np.linspace(-side / 2, side / 2, nodes)
     known = np.zeros((nodes, nodes, nodes), dtype=bool)
     known[::BLOCK, ::BLOCK, ::BLOCK] = True
     corners = evaluate(_points(ticks, known)).reshape((nodes - 1) // BLOCK + 1, (nodes - 1) // BLOCK + 1, -1)
@@ -50,9 +50,10 @@ def sparse_lattice(evaluate: Evaluate, *, side: float, nodes: int) -> Float[np.n
     return values
 
 
-def _points(ticks: Float[np.ndarray, "n"], chosen: Bool[np.ndarray, "n n n"]) -> Float[np.ndarray, "m 3"]:
+def _points(ticks: Ticks, chosen: Bool[np.ndarray, "n n n"]) -> Float[np.ndarray, "m 3"]:
     """Positions of the chosen nodes."""
-    return ticks[np.argwhere(chosen)].astype(np.float32)
+    places = [axis[index] for axis, index in zip(ticks, np.nonzero(chosen), strict=True)]
+    return np.stack(places, axis=1).astype(np.float32)
 
 
 def _spread(corners: Float[np.ndarray, "c c c"]) -> Float[np.ndarray, "n n n"]:

@@ -121,3 +121,23 @@ def mesh_quality(mesh: Mesh) -> dict[str, int | bool]:
         "components": int(connected_components(links, directed=False)[0]),
         "degenerate": int((area < 1e-12 * float(np.ptp(places, axis=0).max()) ** 2).sum()),
     }
+
+
+def largest_solid(
+    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
+) -> tuple[Float[np.ndarray, "w 3"], Int[np.ndarray, "g 3"]]:
+    """The connected part with the greatest volume; the walls of hollows have negative volume and go."""
+    size = len(vertices)
+    start, end = directed_edges(faces)
+    links = coo_matrix((np.ones(len(start), dtype=bool), (start, end)), shape=(size, size))
+    part = connected_components(links, directed=False)[1][faces[:, 0]]
+    corners = vertices[faces].astype(np.float64)
+    shares = np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2]))
+    return _without_unused(vertices, faces[part == np.bincount(part, shares).argmax()])
+
+
+def _without_unused(
+    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
+) -> tuple[Float[np.ndarray, "w 3"], Int[np.ndarray, "f 3"]]:
+    used, index = np.unique(faces, return_inverse=True)
+    return vertices[used], index.reshape(-1, 3).astype(np.int32)

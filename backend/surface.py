@@ -1,27 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a field to a closed mesh in canonical space; the only door to marching cubes and decimation."""
+"""From a field to a closed mesh in canonical space; the only door to marching cubes."""
 
-import fast_simplification
 import mcubes
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy.ndimage import gaussian_filter
 from scipy.sparse import coo_matrix, csr_matrix, diags
-from scipy.sparse.csgraph import connected_components
 
 from backend.config import BustCut, SurfaceConfig
+from backend.decimation import decimate
 from backend.errors import ModelError, SettingsError
 from backend.field import Field, SignedDistanceField
-from backend.lattice import Evaluate, sparse_lattice, whole_blocks
-from backend.mesh import Mesh, corner_fans, directed_edges, is_closed, is_manifold, signed_volume, vertex_normals
+from backend.lattice import Evaluate, Ticks, sparse_lattice, whole_blocks
+from backend.magnify import lattice_ticks
+from backend.mesh import Mesh, directed_edges, largest_solid, vertex_normals
 
 TAUBIN_SHRINK, TAUBIN_GROW = 0.5, -0.53  # Pass band 0.11: removes stairs, keeps volume; Taubin 1995, section 3.
-# The decimation's error threshold starts at 1e-9 squared units and grows with this power of the round. At this size of
-# the mesh the rounds sort the edges by error; in metres nearly all would fall below the first thresholds.
 BLUR_NODES = (0.0, 1.0, 2.0, 4.0, 8.0)
-AGGRESSIVENESS = (4.0, 7.0, 3.0, 2.0)
-DECIMATION_SIZE = 200.0
 
 
 def extract_surface(field: Field, config: SurfaceConfig, *, device: torch.device | None = None) -> Mesh:
@@ -39,37 +35,38 @@ def extract_surface(field: Field, config: SurfaceConfig, *, device: torch.device
         ModelError: The field has no surface, or its surface cannot be reduced to so few faces and stay closed.
     """
     nodes = _checked_nodes(config)
-    spacing = field.side / (nodes - 1)
+    ticks = lattice_ticks(field.side, nodes, config.lattice_focus)
+    spacing = max(float(np.diff(axis).max()) for axis in ticks)
     evaluate = _outside_positive(field, config, spacing=spacing, device=device or torch.device("cpu"))
-    values = sparse_lattice(evaluate, side=field.side, nodes=nodes)
-    vertices, faces = _closed_surface(values, spacing=spacing, config=config)
+    values = sparse_lattice(evaluate, ticks)
+    vertices, faces = _closed_surface(values, ticks, config)
     vertices = vertices.astype(np.float32)
     return Mesh(vertices, faces, normals=vertex_normals(vertices, faces), canonical=vertices)
 
 
 def _closed_surface(
-    values: Float[np.ndarray, "n n n"], *, spacing: float, config: SurfaceConfig
+    values: Float[np.ndarray, "n n n"], ticks: Ticks, config: SurfaceConfig
 ) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
     """The zero level as a closed mesh of few faces; wisps too thin for that are blurred away, no more than needed."""
     refusals = []
     for blur_nodes in BLUR_NODES:
         try:
-            return _reduced_surface(values, blur_nodes, spacing=spacing, config=config)
+            return _reduced_surface(values, blur_nodes, ticks, config)
         except ModelError as error:
             refusals.append(error)
     raise refusals[0]  # What is wrong with the surface as it is; a blurred one may also be empty.
 
 
 def _reduced_surface(
-    values: Float[np.ndarray, "n n n"], blur_nodes: float, *, spacing: float, config: SurfaceConfig
+    values: Float[np.ndarray, "n n n"], blur_nodes: float, ticks: Ticks, config: SurfaceConfig
 ) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
     softened = values.copy()
     if blur_nodes:  # The outermost nodes stay outside, or the surface would end open at the cube's walls.
         inside = (slice(1, -1),) * 3
         softened[inside] = gaussian_filter(values, blur_nodes)[inside]
-    vertices, faces = largest_solid(*_marching_cubes(softened, spacing=spacing))
+    vertices, faces = largest_solid(*_marching_cubes(softened, ticks))
     vertices = smooth_taubin(vertices, faces, steps=config.smoothing_steps)
-    return decimate(vertices, faces, target=config.faces)
+    return decimate(vertices, faces, target=config.faces, details=config.details)
 
 
 def _checked_nodes(config: SurfaceConfig) -> int:
@@ -138,35 +135,17 @@ def rounded_intersection(
 
 
 def _marching_cubes(
-    values: Float[np.ndarray, "n n n"], *, spacing: float
+    values: Float[np.ndarray, "n n n"], ticks: Ticks
 ) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
     """The zero level, in canonical units, faces outwards."""
     if not (values < 0).any():
         raise ModelError("The generator produced an empty head. Try another photo, or reinstall the model's weights.")
-    least = 1e-4 * spacing  # A node exactly on the level would make triangles without area.
+    least = 1e-4 * (ticks[0][1] - ticks[0][0])  # A node exactly on the level would make triangles without area.
     values = np.where(np.abs(values) < least, np.where(values < 0, -least, least), values)
     index, faces = mcubes.marching_cubes(-values, 0.0)
-    return (index - (len(values) - 1) / 2) * spacing, faces.astype(np.int32)
-
-
-def largest_solid(
-    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
-) -> tuple[Float[np.ndarray, "w 3"], Int[np.ndarray, "g 3"]]:
-    """The connected part with the greatest volume; the walls of hollows have negative volume and go."""
-    size = len(vertices)
-    start, end = directed_edges(faces)
-    links = coo_matrix((np.ones(len(start), dtype=bool), (start, end)), shape=(size, size))
-    part = connected_components(links, directed=False)[1][faces[:, 0]]
-    corners = vertices[faces].astype(np.float64)
-    shares = np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2]))
-    return _without_unused(vertices, faces[part == np.bincount(part, shares).argmax()])
-
-
-def _without_unused(
-    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
-) -> tuple[Float[np.ndarray, "w 3"], Int[np.ndarray, "f 3"]]:
-    used, index = np.unique(faces, return_inverse=True)
-    return vertices[used], index.reshape(-1, 3).astype(np.int32)
+    # A vertex lies on a lattice edge, so that the way between two nodes is straight on every axis.
+    places = [np.interp(index[:, axis], np.arange(len(ticks[axis])), ticks[axis]) for axis in range(3)]
+    return np.stack(places, axis=1), faces.astype(np.int32)
 
 
 def smooth_taubin(
@@ -190,42 +169,3 @@ def _neighbour_mean(size: int, faces: Int[np.ndarray, "f 3"]) -> csr_matrix:
     start, end = directed_edges(faces)
     links = coo_matrix((np.ones(len(start)), (start, end)), shape=(size, size)).tocsr()
     return diags(1 / np.asarray(links.sum(axis=1)).ravel()) @ links
-
-
-def decimate(
-    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], *, target: int
-) -> tuple[Float[np.ndarray, "w 3"], Int[np.ndarray, "g 3"]]:
-    """Reduce a closed manifold mesh to at most ``target`` faces; it stays closed, manifold and in one piece.
-
-    Raises:
-        ModelError: No careful enough reduction keeps it so.
-
-    Source:
-        Garland and Heckbert 1997, Surface simplification using quadric error metrics.
-    """
-    if len(faces) <= target:
-        return vertices, faces
-    scale = DECIMATION_SIZE / float(np.ptp(vertices, axis=0).max())
-    for aggressiveness in AGGRESSIVENESS:
-        reduced, reduced_faces = fast_simplification.simplify(
-            vertices.astype(np.float64) * scale, faces.astype(np.int32), target_count=target, agg=aggressiveness
-        )
-        mended, mended_faces = split_fans(reduced / scale, reduced_faces.astype(np.int32))
-        if len(mended_faces) > target or not is_closed(mended_faces) or not is_manifold(mended_faces):
-            continue
-        solid, solid_faces = largest_solid(mended, mended_faces)
-        if signed_volume(solid, solid_faces) > 0.9 * signed_volume(vertices, faces):
-            return solid, solid_faces
-    raise ModelError(f"The head's surface cannot be reduced to {target} faces and stay closed. Choose more faces.")
-
-
-def split_fans(
-    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
-) -> tuple[Float[np.ndarray, "w 3"], Int[np.ndarray, "g 3"]]:
-    """Give each fan around a vertex its own copy of it, so that parts that only touch come apart."""
-    proper = (faces != np.roll(faces, -1, axis=1)).all(axis=1)
-    faces = faces[proper]
-    fans = corner_fans(faces)
-    source = np.empty(int(fans.max(initial=-1)) + 1, dtype=np.int64)
-    source[fans.ravel()] = faces.ravel()
-    return vertices[source], fans.astype(np.int32)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from backend.alignment import Portrait, align_portrait
-from backend.config import Settings, SurfaceConfig, TextureConfig
+from backend.config import Focus, Settings, SurfaceConfig, TextureConfig
 from backend.directions import Codes, move
 from backend.generator.starter import StarterField
 from backend.head import MorphTarget
@@ -27,6 +27,18 @@ from backend.reprojection import PhotoView
 from backend.skeleton import POSE_SIZE
 from backend.starter import Starter
 
+# Canonical space is the same for all heads, so that eyes, mouth and ears have fixed places in it.
+FACE_LATTICE = Focus((0.0, -0.01, 0.1), reach=0.04, gain=2.5)
+DETAILS = (
+    Focus((0.0, -0.02, 0.11), reach=0.05, gain=8.0),
+    Focus((0.031, 0.026, 0.1), reach=0.012, gain=50.0),
+    Focus((-0.031, 0.026, 0.1), reach=0.012, gain=50.0),
+    Focus((0.0, -0.048, 0.11), reach=0.02, gain=10.0),
+    Focus((0.08, 0.0, -0.005), reach=0.025, gain=3.0),
+    Focus((-0.08, 0.0, -0.005), reach=0.025, gain=3.0),
+)
+STARTER_SURFACE = SurfaceConfig(resolution=185, lattice_focus=FACE_LATTICE, details=DETAILS)
+
 
 class StarterModel:
     """The starter as a ``PortraitModel``.
@@ -41,7 +53,7 @@ class StarterModel:
     def __init__(self, starter: Starter) -> None:
         self.starter = starter
         self.identity = starter.identity
-        self.surface, self.texture = SurfaceConfig(), TextureConfig()
+        self.surface, self.texture = STARTER_SURFACE, TextureConfig()
         config, template = starter.generator.config, starter.template
         self.code_shapes: dict[str, tuple[int, ...]] = {
             "ws": (starter.generator.num_ws, config.w_dim),

@@ -6,18 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from backend.config import BustCut, SurfaceConfig
+from backend.config import BustCut, Focus, SurfaceConfig
+from backend.decimation import decimate, mend, split_fans
 from backend.errors import ModelError, SettingsError
-from backend.mesh import is_closed, is_manifold, mesh_quality, signed_volume
-from backend.surface import (
-    _reduced_surface,
-    column_distance,
-    decimate,
-    extract_surface,
-    rounded_intersection,
-    smooth_taubin,
-    split_fans,
-)
+from backend.magnify import lattice_ticks
+from backend.mesh import Mesh, directed_edges, is_closed, is_manifold, mesh_quality, signed_volume
+from backend.surface import _reduced_surface, column_distance, extract_surface, rounded_intersection, smooth_taubin
 from tests.analytic import DensityField, DistanceField, ball, capsule, hollow, mannequin, torus, union
 
 COARSE = SurfaceConfig(resolution=65, faces=8000)
@@ -143,7 +137,8 @@ def test_blurring_leaves_a_block_that_fills_the_cube_closed():
     values = np.full((33, 33, 33), -1.0, np.float32)
     for side in (0, -1):
         values[side], values[:, side], values[:, :, side] = 1.0, 1.0, 1.0
-    vertices, faces = _reduced_surface(values, 4.0, spacing=1 / 32, config=replace(COARSE, smoothing_steps=0))
+    ticks = lattice_ticks(1.0, 33, None)
+    vertices, faces = _reduced_surface(values, 4.0, ticks, replace(COARSE, smoothing_steps=0))
     assert is_closed(faces)
     assert np.abs(vertices).max() < 0.5
 
@@ -197,10 +192,93 @@ def test_too_hard_a_reduction_is_an_error_and_no_broken_mesh():
 def test_two_tetrahedra_that_share_a_vertex_come_apart():
     tetrahedron = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])
     other = np.array([0, 4, 5, 6])[tetrahedron]
-    faces = np.concatenate([tetrahedron, other, [[1, 1, 2]]])
+    faces = np.concatenate([tetrahedron, other])
     vertices = np.random.default_rng(0).normal(size=(7, 3))
     apart, apart_faces = split_fans(vertices, faces)
     assert len(apart) == 8
     assert is_closed(apart_faces)
     assert is_manifold(apart_faces)
-    np.testing.assert_array_equal(apart[apart_faces], vertices[faces[:-1]])
+    np.testing.assert_array_equal(apart[apart_faces], vertices[faces])
+
+
+def assert_mended(vertices, faces, parts):
+    mended, mended_faces = mend(vertices, faces)
+    assert is_closed(mended_faces)
+    assert is_manifold(mended_faces)
+    assert len(mended_faces) <= len(faces)
+    quality = mesh_quality(Mesh(mended.astype(np.float32), mended_faces))
+    assert quality["watertight"]
+    assert quality["manifold"]
+    assert quality["components"] == parts
+    return mended, mended_faces
+
+
+def octahedron(centre):
+    points = np.concatenate([np.eye(3), -np.eye(3)]) + centre
+    top = np.array([[0, 1, 2], [1, 3, 2], [3, 4, 2], [4, 0, 2]])
+    return points, np.concatenate([top, np.where(top == 2, 5, top)[:, ::-1]])
+
+
+def test_two_solids_that_touch_in_a_vertex_are_set_apart():
+    first, faces = octahedron([0.0, 0, 0])
+    second, _ = octahedron([2.0, 0, 0])
+    number = np.array([6, 7, 8, 0, 10, 11])  # The second's -x is the first's +x.
+    assert_mended(np.concatenate([first, second]), np.concatenate([faces, number[faces]]), parts=2)
+
+
+def test_two_solids_that_touch_in_an_edge_are_set_apart():
+    first, faces = octahedron([0.0, 0, 0])
+    second, _ = octahedron([1.0, 1.0, 0.0])
+    number = np.array([6, 7, 8, 1, 0, 11])  # The second's -x and -y are the first's +y and +x.
+    assert_mended(np.concatenate([first, second]), np.concatenate([faces, number[faces]]), parts=2)
+
+
+def test_a_fin_and_a_face_without_area_go():
+    points, faces = octahedron([0.0, 0, 0])
+    fin = [[0, 1, 6], [1, 0, 6], [0, 0, 1]]
+    mended, mended_faces = assert_mended(
+        np.concatenate([points, [[2.0, 2, 0]]]), np.concatenate([faces, fin]).astype(np.int32), parts=1
+    )
+    np.testing.assert_array_equal(np.unique(mended, axis=0), np.unique(points, axis=0))
+    assert len(mended_faces) == len(faces)
+
+
+NOSE = (0.0, 0.0, RADIUS)
+FOCUSED_SPACING = 0.42 / 96
+FOCUSED = SurfaceConfig(
+    resolution=97,
+    faces=3000,
+    bust_cut=None,
+    smoothing_steps=2,
+    lattice_focus=Focus(NOSE, reach=0.03, gain=3.0),
+    details=(Focus(NOSE, reach=0.02, gain=6.0),),
+)
+
+
+def edge_lengths(mesh, centre, reach):
+    start, end = directed_edges(mesh.faces)
+    middle = (mesh.vertices[start] + mesh.vertices[end]) / 2
+    length = np.linalg.norm(mesh.vertices[start] - mesh.vertices[end], axis=1)
+    return length[np.linalg.norm(middle - np.array(centre), axis=1) < reach]
+
+
+def test_a_focus_gets_smaller_triangles_and_the_surface_stays_where_it_is():
+    field = DistanceField(union(ball(RADIUS), ball(0.02, NOSE)))
+    even = extract_surface(field, replace(FOCUSED, lattice_focus=None, details=()))
+    focused = extract_surface(field, FOCUSED)
+    for mesh in (even, focused):
+        assert_solid(mesh, 3000)
+        assert mesh_quality(mesh)["euler"] == 2
+    assert np.median(edge_lengths(focused, NOSE, 0.03)) < 0.6 * np.median(edge_lengths(even, NOSE, 0.03))
+    distance = [np.abs(field.signed_distance(torch.from_numpy(mesh.vertices)).numpy()) for mesh in (even, focused)]
+    near = [np.linalg.norm(mesh.vertices - np.array(NOSE), axis=1) < 0.03 for mesh in (even, focused)]
+    assert distance[1][near[1]].mean() < 0.6 * distance[0][near[0]].mean()
+    assert distance[1].max() < 0.5 * FOCUSED_SPACING
+    assert np.abs(reach(focused)[~near[1]] - RADIUS).max() < 0.5 * FOCUSED_SPACING
+
+
+@pytest.mark.parametrize("faces", [1000, 6000])
+def test_the_face_limit_holds_with_details(faces):
+    mesh = extract_surface(mannequin(), replace(FOCUSED, faces=faces))
+    assert_solid(mesh, faces)
+    assert len(mesh.faces) > 0.95 * faces
