@@ -2,6 +2,7 @@
 """Checkpoints as the published tools write them, made without their code: for the tests of reading them."""
 
 import json
+import math
 import pickle
 import sys
 from collections import OrderedDict
@@ -10,11 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import pytest
 import torch
 from torch import Tensor
 
+from backend.checkpoint.plain import LazyTensor, Storage, contiguous_stride
 from backend.encoder.config import BodyConfig, PlaneEncoderConfig, StyleEncoderConfig, TriPlaneNetConfig
 from backend.encoder.triplanenet import expected_shapes as encoder_shapes
+from backend.errors import ModelError, ProtomeError
+from backend.folders import models_folder
 from backend.generator.config import GeneratorConfig, SuperResolutionConfig
 from backend.generator.plane_generator import PlaneGenerator
 
@@ -237,3 +242,21 @@ def triplanenet_state() -> dict[str, Tensor]:
     counted = {name for name in shapes if name.endswith("num_batches_tracked")}
     state = {name: torch.tensor(5) if name in counted else torch.rand(shape) for name, shape in shapes.items()}
     return {**state, **{f"decoder.{name}": value for name, value in network_state(generator).items()}}
+
+
+def folder_names() -> list[str]:
+    return sorted(path.name for path in models_folder().glob("*")) if models_folder().is_dir() else []
+
+
+def refused(call, kind: type[ProtomeError] = ModelError) -> ProtomeError:
+    """A refusal in one sentence or two, with the models folder as it was."""
+    before = folder_names()
+    with pytest.raises(kind) as caught:
+        call()
+    assert folder_names() == before
+    assert str(caught.value).endswith(".") and str(caught.value).isprintable()
+    return caught.value
+
+
+def placeholder(shape: tuple[int, ...]) -> LazyTensor:
+    return LazyTensor(Storage(torch.float32, math.prod(shape)), 0, shape, contiguous_stride(shape))
