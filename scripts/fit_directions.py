@@ -10,12 +10,14 @@ other sliders keep theirs.
 import argparse
 import sys
 from pathlib import Path
+from typing import get_args
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from backend.catalogue import STARTER, find_generator  # noqa: E402
 from backend.checkpoint.loading import load_generator  # noqa: E402
+from backend.config import DeviceName  # noqa: E402
 from backend.device import choose_device  # noqa: E402
 from backend.errors import ProtomeError, SettingsError  # noqa: E402
 from backend.fitting.attributes import HeadMeter  # noqa: E402
@@ -33,7 +35,7 @@ def main() -> int:
     parser.add_argument("--heads", type=int, default=default.heads, help="of them, to calibrate and judge sliders on")
     parser.add_argument("--explored", type=int, default=default.explored, help="directions of SeFa, and of PCA")
     parser.add_argument("--seed", type=int, default=default.seed)
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    parser.add_argument("--device", choices=get_args(DeviceName), default="auto")
     parser.add_argument("--report", type=Path, metavar="FILE.csv", help="also write how good the sliders are")
     options = parser.parse_args()
     config = FitConfig(options.samples, options.heads, options.explored, options.seed)
@@ -45,7 +47,7 @@ def main() -> int:
     return 0
 
 
-def fit(name: str, config: FitConfig, *, device: str, report: Path | None) -> None:
+def fit(name: str, config: FitConfig, *, device: DeviceName, report: Path | None) -> None:
     """Fit an installed model's sliders and keep them.
 
     Raises:

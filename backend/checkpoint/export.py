@@ -21,7 +21,8 @@ _FOREIGN = {
     "starter": (
         "the starter cannot be written as an EG3D state dict: its planes lie in a canonical space that a "
         "template deforms into the world, its decoder adds to a stored bare head part by part, and it has neither "
-        "EG3D's camera conditioning nor its super-resolution; EG3D's networks have no place for any of these"
+        "EG3D's camera conditioning nor its super-resolution; EG3D's networks have no place for any of these. "
+        "scripts/distill_eg3d.py trains a small network of EG3D's layout on the starter's heads instead"
     ),
     "panohead": (
         "PanoHead cannot be written as an EG3D state dict: its planes have three slices, its third plane lies "

@@ -41,7 +41,7 @@ def _check_network(family: str, tensors: dict[str, Tensor], metadata: dict[str, 
 
 
 def remove_model(path: Path) -> None:
-    """Delete a model's file.
+    """Delete a model's file, and the sliders that were fitted to it.
 
     Raises:
         SettingsError: It is the starter, which comes with Protome.
@@ -51,5 +51,6 @@ def remove_model(path: Path) -> None:
         raise SettingsError("The starter model comes with Protome and stays.", code="bad_name")
     try:
         path.unlink()
+        path.with_name(f"{path.stem}.sliders{path.suffix}").unlink(missing_ok=True)
     except OSError as error:
         raise output_error(path, error) from error

@@ -181,7 +181,7 @@ def _measured_sliders(
 ) -> list[tuple[PlaneDirection, SliderScore]]:
     """One per measure that codes predict."""
     slopes = fit_slopes(parts.scores(w), bench.standard)
-    numbers = np.flatnonzero(bench.chosen)
+    numbers = np.flatnonzero(bench.chosen).tolist()
     told = slopes.explained > EXPLAINED
     named = [bench.attributes[number].kind != "nuisance" for number in numbers]
     movable = np.flatnonzero(told & np.array(named, bool))
@@ -194,12 +194,12 @@ def _measured_sliders(
     found = []
     for column, move in zip(movable, moves, strict=True):
         attribute = bench.attributes[numbers[column]]
-        ws_move, change = _restricted(bench, move @ parts.axes, int(numbers[column]), numbers[held])
+        ws_move, change = _restricted(bench, move @ parts.axes, numbers[column], np.array(numbers)[held])
         scale = 1 / change if change > KEPT_EFFECT else 1.0
         reach = _reach(float(np.linalg.norm(move)) * scale)
         slider = Slider(attribute.name, GROUPS[attribute.kind], -reach, reach)
         direction = PlaneDirection(slider, (scale * ws_move).astype(np.float32))
-        score = _score(bench, direction, "measured", int(numbers[column]))
+        score = _score(bench, direction, "measured", numbers[column])
         found.append((direction, replace(score, explained=float(slopes.explained[column]))))
         log(f"{slider.name}: Spearman {score.spearman:.2f}, {score.changes[numbers[column]]:.2f} sd per unit")
     return found

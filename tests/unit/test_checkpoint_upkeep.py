@@ -18,6 +18,7 @@ from backend.checkpoint.loading import load_generator
 from backend.checkpoint.upkeep import remove_model, verify_model
 from backend.errors import ModelError, OutputError, ProtomeError, SettingsError
 from backend.folders import models_folder
+from backend.portrait_model.slider_file import sliders_path
 from tests.checkpoints import (
     GRID,
     GRID_OPTIONS,
@@ -99,8 +100,9 @@ def test_the_starter_is_verified_and_stays():
     assert starter.path.is_file()
 
 
-def test_a_removed_model_is_gone(file):
+def test_a_removed_model_is_gone_with_its_sliders(file):
     path = add_model(file, accept=accept).path
+    models.write_weights(sliders_path("network"), {}, {})
     remove_model(path)
     assert folder_names() == []
     with pytest.raises(SettingsError, match="no model"):
