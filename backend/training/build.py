@@ -32,7 +32,7 @@ from backend.training.start import new_generator
 from backend.training.starter import Trainer, TrainingConfig, measure
 
 IDENTITY = {
-    "id": "protome-starter-1",
+    "id": "protome-starter-2",
     "family": "starter",
     "licence": "CC0-1.0",
     "commercial_use": "yes",
