@@ -33,3 +33,8 @@ def model_path(name: str) -> Path:
 def starter_path() -> Path:
     """The starter generator's weights, which come with the program."""
     return Path(__file__).parent / "weights" / "starter.safetensors"
+
+
+def starter_encoder_path() -> Path:
+    """The starter's encoder, which comes with the program once it has been trained."""
+    return Path(__file__).parent / "weights" / "starter_encoder.safetensors"

@@ -43,3 +43,13 @@ class Skeleton:
         with_head = turn_neck.apply(turn_head.apply(points - head) + head - neck) + neck
         with_neck = turn_neck.apply(points - neck) + neck
         return points + shares[:, :1] * (with_neck - points) + shares[:, 1:] * (with_head - points)
+
+
+def head_motion(
+    skeleton: Skeleton, pose: Float[np.ndarray, "6"]
+) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
+    """Rotation and shift by which a pose moves points that go with the head altogether, metres."""
+    neck, head = skeleton.joints
+    turn_neck = Rotation.from_rotvec(pose[:3]).as_matrix()
+    turn = turn_neck @ Rotation.from_rotvec(pose[3:]).as_matrix()
+    return turn, turn_neck @ (head - neck) + neck - turn @ head

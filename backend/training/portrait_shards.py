@@ -11,7 +11,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float16, UInt8
 from PIL import Image
 
 from backend.errors import ModelError, SettingsError
@@ -26,6 +26,7 @@ from backend.training.portrait_source import PortraitSource
 from backend.training.portrait_truth import project_landmarks
 from backend.training.portraits import PortraitScene
 from backend.training.render import contact_sheet, render_portrait
+from backend.training.subject import Rendering
 
 NOBODY = 255  # Label of the background in pictures of parts.
 
@@ -75,9 +76,10 @@ def render_shard(source: PortraitSource, plan: PortraitPlan, shard: int) -> dict
     """Everything that a shard's file holds; the first axis runs over portraits, or over people for codes.
 
     ``rgba`` (sRGB), ``depth`` (of the optical axis, metres, less ``distance``; 0 on the background), ``normal`` (in
-    127ths, world axes), ``part`` (places in ``part_names``, 255 on the background), ``landmarks`` (image widths) and
-    ``landmarks_seen``, ``cam2world``, ``intrinsics``, ``light``, ``person`` (row of the codes), ``number`` (of each
-    person), and the codes of ``PortraitSource.codes``.
+    127ths, world axes), ``part`` (places in ``part_names``, 255 on the background), ``canonical`` (place in canonical
+    space, metres; 0 on the background), ``landmarks`` (image widths) and ``landmarks_seen``, ``cam2world``,
+    ``intrinsics``, ``light``, ``person`` (row of the codes), ``number`` (of each person), and the codes of
+    ``PortraitSource.codes``.
     """
     portraits: list[dict[str, np.ndarray]] = []
     people: list[dict[str, np.ndarray]] = []
@@ -109,6 +111,7 @@ def portrait(
         "depth": np.where(seen, picture.depth - framing.distance_m, 0).astype(np.float16),
         "normal": np.rint(127 * picture.normal).astype(np.int8),
         "part": np.where(seen, scene.part[picture.triangle], NOBODY).astype(np.uint8),
+        "canonical": _canonical(scene, picture),
         "landmarks": landmarks.astype(np.float32),
         "landmarks_seen": landmarks_seen,
         "distance": np.float32(framing.distance_m),
@@ -116,6 +119,12 @@ def portrait(
         "intrinsics": camera.intrinsics.astype(np.float32),
         "light": light.to_vector(),
     }
+
+
+def _canonical(scene: PortraitScene, picture: Rendering) -> Float16[np.ndarray, "s s 3"]:
+    """Where what each pixel shows lies in canonical space."""
+    corners = scene.canonical[scene.subject.faces[picture.triangle]]
+    return np.einsum("xyk,xykc->xyc", picture.barycentric, corners).astype(np.float16)
 
 
 def write_shard(source: PortraitSource, plan: PortraitPlan, shard: int, folder: Path) -> Path:
