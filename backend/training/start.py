@@ -11,7 +11,9 @@ from jaxtyping import Float
 
 from backend.generator.starter import StarterConfig, StarterGenerator
 from backend.training.appearance import NAMES, Appearance
+from backend.training.canonical import TOPS
 from backend.training.dataset import TrainingHead
+from backend.training.dressing import BALD
 from backend.training.prepare import DISTANCE_RANGE_M, FACE_HIGH, FACE_LOW, Prepared
 
 RIDGE = 1e-5
@@ -31,6 +33,7 @@ def new_generator(
             config,
             z_dim=len(heads[0].z),
             basis=len(heads[0].z) - len(NAMES),
+            choices=((len(NAMES), BALD + 1), (len(NAMES) + BALD + 1, len(TOPS))),
             parts=len(part_colors(heads[0].appearance)),
         ),
         body=torch.from_numpy(prepared.body_lattice).float() * scale,
@@ -49,10 +52,10 @@ def start_basis(generator: StarterGenerator) -> None:
     The planes themselves start at nothing.
     """
     layer = generator.basis_weights
-    weight = torch.zeros_like(layer.weight)
+    weight = torch.zeros(layer.weight.shape)
     for row in range(len(weight)):
         weight[row, len(NAMES) + row] = BASIS_SHARE * math.sqrt(weight.shape[1])
-    layer.load_state_dict({"weight": weight, "bias": torch.zeros_like(layer.bias)})
+    layer.load_state_dict({"weight": weight, "bias": torch.zeros(len(weight))})
 
 
 @torch.no_grad()
@@ -63,7 +66,7 @@ def start_palette(generator: StarterGenerator, heads: Sequence[TrainingHead]) ->
     colors = torch.from_numpy(np.stack([part_colors(head.appearance) for head in heads])).flatten(1)
     ridge = RIDGE * len(z) * torch.eye(features.shape[1])
     solution = torch.linalg.solve(features.T @ features + ridge, features.T @ colors).T
-    weight = torch.zeros_like(generator.palette.weight)
+    weight = torch.zeros(generator.palette.weight.shape)
     weight[:, : z.shape[1]] = solution[:, :-1] * math.sqrt(weight.shape[1])
     generator.palette.load_state_dict({"weight": weight, "bias": solution[:, -1]})
 
