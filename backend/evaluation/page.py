@@ -134,7 +134,9 @@ def _groups(section: Section) -> str:
 
 def _all(summaries: Sequence[Summary]) -> str:
     rows = "".join(
-        _row([one.name, number(one.median), number(one.worst), str(one.count), str(one.failed)]) for one in summaries
+        _row([one.name, number(one.median), number(one.worst), str(one.count), str(one.failed)])
+        for one in summaries
+        if not one.name.startswith("yaw")
     )
     head = _head(["score", "median", "worst 10 %", "items", "failed"])
     return f"<details><summary>All scores</summary><table>{head}{rows}</table></details>"
