@@ -33,9 +33,9 @@ from backend.training.distill_teacher import NUMBERS, HeadPoints, Teacher, pictu
 
 STUDENT = GeneratorConfig(
     w_dim=128,
-    channel_base=2048,
+    channel_base=4096,
     channel_max=64,
-    plane_resolution=128,
+    plane_resolution=64,
     neural_resolution=64,
     render=RenderConfig(coarse_samples=32, fine_samples=32),
     superresolution=SuperResolutionConfig(input_resolution=64, channels=(16, 8)),
@@ -44,9 +44,9 @@ STUDENT = GeneratorConfig(
 STEEPNESS = 8000.0  # Per unit and unit.
 DEEP = math.sqrt(2 * math.log(2) / STEEPNESS)  # From where the density rises to the surface, units.
 LOWEST, HIGHEST = -8.0, 130.0  # Of the density before activation.
-DENSITY_SCALE, COLOR_WEIGHT = 20.0, 4.0
+DENSITY_SCALE, COLOR_WEIGHT = 20.0, 10.0
 COLORED = 0.012  # Points further from the surface have no colour, units.
-OUTSIDE_POINTS = 128  # Of each head in a step, beyond the planes.
+OUTSIDE_POINTS = 64  # Of each head in a step, beyond the planes.
 YAWS_DEG, PITCHES_DEG = (-50.0, 50.0), (-15.0, 15.0)
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -61,7 +61,8 @@ class DistillConfig:
     Args:
         seconds: Of processor time for the planes; steps end there.
         heads: Of the teacher.
-        points: Kept of each head.
+        pool: Points that the heads are looked at.
+        points: Of them, kept of each head.
         heads_per_step: Batch size.
         points_per_head: Points of each head in a step.
         learning_rate: Highest rate of Adam.
@@ -72,10 +73,11 @@ class DistillConfig:
 
     seconds: float = 720.0
     heads: int = 300
+    pool: int = 60_000
     points: int = 20_000
-    heads_per_step: int = 4
-    points_per_head: int = 3072
-    learning_rate: float = 4e-3
+    heads_per_step: int = 2
+    points_per_head: int = 2048
+    learning_rate: float = 5e-3
     pictures: int = 48
     picture_steps: int = 200
     seed: int = 0
@@ -148,7 +150,7 @@ def _teach_planes(
         step, done = step + 1, (time.process_time() - start) / config.seconds
         if not math.isfinite(loss.item()):
             raise ModelError(f"Training diverged at step {step}. Try another --seed.", code="training_diverged")
-        if step % 25 == 0:
+        if step % 100 == 0:
             log(f"step {step}  " + "  ".join(f"{name} {value.item():.4f}" for name, value in losses.items()))
 
 
@@ -175,9 +177,9 @@ def _point_losses(
 
 def _density_loss(raw: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """What is emptier than empty, or denser than dense, is right."""
-    error = functional.smooth_l1_loss(raw.clamp(LOWEST, HIGHEST), target, reduction="none") / DENSITY_SCALE
-    # The clamp has no slope: values beyond it are pulled back a little, so that none is lost there.
-    error = error + 0.02 * (raw - raw.detach().clamp(LOWEST, HIGHEST)).abs() / DENSITY_SCALE
+    forgiven = torch.where(target <= LOWEST, raw.clamp(min=LOWEST), raw)
+    forgiven = torch.where(target >= HIGHEST, forgiven.clamp(max=HIGHEST), forgiven)
+    error = functional.smooth_l1_loss(forgiven, target, reduction="none") / DENSITY_SCALE
     return error.mean() if weight is None else (error * weight).sum() / weight.sum().clamp(min=1)
 
 
@@ -234,7 +236,7 @@ def distill(starter: Starter, config: DistillConfig, log: Log, *, student: Gener
         ModelError: The loss is no longer a number.
     """
     generator = new_student(student, seed=config.seed)
-    teach(Teacher(starter, seed=config.seed), generator, config, log)
+    teach(Teacher(starter, seed=config.seed, pool_points=config.pool), generator, config, log)
     return generator.eval().requires_grad_(False)
 
 

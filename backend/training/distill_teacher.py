@@ -28,10 +28,9 @@ from backend.template import Template
 
 UNIT_M = PLACEMENTS["eg3d"].metres_per_unit
 SPREAD = 0.75  # Of the described heads that are drawn, over that of the varied heads stored with the starter.
-APPEARANCES, SHAPES = 14, 10
+APPEARANCES, SHAPES = 8, 6
 EXPRESSIONS = (("jawOpen",), ("mouthSmileLeft", "mouthSmileRight"))
 NUMBERS = APPEARANCES + SHAPES + len(EXPRESSIONS)
-POOL_POINTS = 60_000
 SKIN_SHARE, SHELL_SHARE = 0.4, 0.35  # Of the pool; the rest is anywhere in the cube.
 SKIN_M, SHELL_M = 0.005, (-0.015, 0.06)
 NEAR_M = 0.006  # Points this near to a surface are drawn half as often as those on it.
@@ -65,7 +64,7 @@ class Teacher:
         pool_points: Canonical points that all heads share.
     """
 
-    def __init__(self, starter: Starter, *, seed: int, pool_points: int = POOL_POINTS) -> None:
+    def __init__(self, starter: Starter, *, seed: int, pool_points: int) -> None:
         self.starter, self._random = starter, np.random.default_rng(seed)
         described = starter.candidates.double().numpy()
         self._mean = described.mean(0)

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tiny student in EG3D's layout of a tiny starter."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from backend.catalogue import find_generator
+from backend.checkpoint.install import add_model
+from backend.checkpoint.loading import load_generator
+from backend.errors import SettingsError
+from backend.generator.config import RenderConfig, SuperResolutionConfig
+from backend.generator.volume import activate_density
+from backend.training.distill import (
+    HIGHEST,
+    LOWEST,
+    STUDENT,
+    DistillConfig,
+    _density_loss,
+    _teach_planes,
+    distill,
+    new_student,
+    numbers_of,
+    save_student,
+    target_density,
+)
+from backend.training.distill_teacher import NUMBERS, UNIT_M, Teacher, to_eg3d
+from tests.small_starter import IDENTITY, small_starter
+
+TINY = replace(
+    STUDENT,
+    w_dim=64,
+    channel_base=128,
+    channel_max=16,
+    plane_resolution=32,
+    neural_resolution=16,
+    render=RenderConfig(coarse_samples=8, fine_samples=8),
+    superresolution=SuperResolutionConfig(input_resolution=16, channels=(8, 8)),
+)
+RUN = DistillConfig(seconds=0.5, heads=3, points=500, pool=3000, points_per_head=256, pictures=1, picture_steps=3)
+
+
+@pytest.fixture(scope="module")
+def starter():
+    return small_starter()
+
+
+@pytest.fixture(scope="module")
+def teacher(starter):
+    return Teacher(starter, seed=0, pool_points=3000)
+
+
+def test_half_of_a_ray_s_light_is_gone_at_the_surface():
+    step = 1e-5
+    distance = torch.arange(0.1, 0.0, -step, dtype=torch.float64)
+    absorbed = (activate_density(target_density(distance)) * step).sum()
+    assert float(torch.exp(-absorbed)) == pytest.approx(0.5, abs=0.03)
+
+
+def test_the_eyes_lie_where_eg3d_s_portraits_have_them(starter):
+    template = starter.template
+    corners = template.faces[template.landmark_faces[[33, 133, 362, 263]]]
+    eyes = np.einsum(
+        "nci,nc->ni", (template.vertices + template.neutral)[corners], template.landmark_weights[[33, 133, 362, 263]]
+    ).mean(0)
+    placed = to_eg3d(eyes[None], template)[0]
+    np.testing.assert_allclose(placed, [0.0, 0.006 + 0.0293 / UNIT_M, 0.161 + 0.0067 / UNIT_M], atol=1e-9)
+    up = to_eg3d(eyes[None] + [0, 0.01, 0], template)[0]
+    np.testing.assert_allclose(up - placed, [0, 0.01 / UNIT_M, 0], atol=1e-9)
+
+
+def test_points_carry_the_head_s_own_distance(teacher):
+    numbers = np.zeros((1, NUMBERS))
+    heads = teacher.points(numbers, 400)
+    vertices, _, _ = teacher.mesh(teacher.codes(numbers[0]))
+    nearest = np.linalg.norm(heads.places[0].numpy()[:, None] - vertices[None], axis=-1).min(1)
+    near = heads.distance[0].abs().numpy() < 0.02
+    # A tiny head's waves bend space, and its lattice is coarse.
+    assert near.sum() > 50
+    assert np.median(np.abs(nearest - heads.distance[0].abs().numpy())[near]) < 0.02
+
+
+def test_codes_of_a_head_are_linear_in_its_numbers(teacher):
+    random = np.random.default_rng(0)
+    one, other = random.normal(size=(2, NUMBERS))
+    both = teacher.codes((one + other) / 2)
+    halves = (teacher.codes(one).shape + teacher.codes(other).shape) / 2
+    np.testing.assert_allclose(both.shape, halves)
+
+
+def test_w_holds_the_numbers_and_no_camera():
+    student = new_student(TINY, seed=0).requires_grad_(False)
+    z = torch.randn(200, 512)
+    w = student.make_ws(z, torch.zeros(200, 25))[:, 0].double().numpy()
+    np.testing.assert_allclose(student.make_ws(z, torch.randn(200, 25))[:, 0].numpy(), w, atol=1e-6)
+    # A pair of opposite projections, through the leaky layers, tells its projection exactly.
+    half = TINY.w_dim // 2
+    assert half > NUMBERS
+    projected = np.linalg.lstsq(numbers_of(z), w[:, :half] - w[:, half:], rcond=None)[0]
+    np.testing.assert_allclose(numbers_of(z) @ projected, w[:, :half] - w[:, half:], atol=1e-4)
+    assert np.linalg.matrix_rank(projected) == NUMBERS
+
+
+def test_a_trained_student_is_added_like_any_checkpoint(starter, monkeypatch, tmp_path):
+    monkeypatch.setenv("PROTOME_HOME", str(tmp_path / "home"))
+    said = []
+    student = distill(starter, RUN, said.append, student=TINY)
+    assert any("pictures" in line for line in said)
+    file = tmp_path / "student.safetensors"
+    save_student(file, student, IDENTITY)
+    added = add_model(file, accept=lambda licence: licence.name == IDENTITY["licence"])
+    loaded = load_generator(find_generator("student")).generator
+    assert added.family == "eg3d" and loaded.config == TINY
+    assert find_generator("student").commercial_use == "yes"
+    z, label = torch.randn(1, 512), torch.zeros(1, 25)
+    torch.testing.assert_close(loaded.make_ws(z, label), student.make_ws(z, label), atol=0.02, rtol=0.01)
+
+
+def test_training_brings_the_student_nearer_to_the_teacher(teacher):
+    student, run = new_student(TINY, seed=0), replace(RUN, seconds=1.0, heads=2, learning_rate=0.01)
+    z = torch.zeros(2, 512)
+    heads = teacher.points(numbers_of(z), 500)
+    said = []
+    before = _error(student, heads)
+    _teach_planes(student, heads, z, run, torch.Generator().manual_seed(0), said.append)
+    assert _error(student, heads) < 0.7 * before
+
+
+@torch.no_grad()
+def _error(student, heads):
+    ws = student.make_ws(torch.zeros(1, 512), torch.zeros(1, 25))
+    raw, _ = student.raw_field(student.make_planes(ws), heads.places[:1])
+    return float(_density_loss(raw, target_density(heads.distance[:1])))
+
+
+def test_emptier_than_empty_is_right_but_emptier_than_solid_is_not():
+    raw = torch.tensor([[LOWEST - 50.0]], requires_grad=True)
+    assert float(_density_loss(raw, torch.tensor([[LOWEST]])).detach()) == 0
+    loss = _density_loss(raw, torch.tensor([[HIGHEST]]))
+    loss.backward()
+    assert float(loss.detach()) > 5 and float(raw.grad) < -0.01
+
+
+def test_a_bare_state_dict_is_recognised_too(monkeypatch, tmp_path):
+    monkeypatch.setenv("PROTOME_HOME", str(tmp_path / "home"))
+    student = new_student(TINY, seed=0)
+    save_student(tmp_path / "bare.pth", student, IDENTITY)
+    added = add_model(tmp_path / "bare.pth", accept=lambda _: True)
+    config = load_generator(find_generator("bare")).generator.config
+    assert added.family == "eg3d" and any("no options" in remark for remark in added.remarks)
+    sizes = ("w_dim", "channel_base", "channel_max", "plane_resolution")
+    assert [getattr(config, name) for name in sizes] == [getattr(TINY, name) for name in sizes]
+    assert config.superresolution == TINY.superresolution
+
+
+def test_another_suffix_is_refused(tmp_path):
+    with pytest.raises(SettingsError):
+        save_student(tmp_path / "student.zip", new_student(TINY, seed=0), IDENTITY)
+    assert not list(tmp_path.iterdir())
