@@ -42,6 +42,7 @@ class StarterConfig:
         basis: Planes of a quarter of its side that ``w`` mixes linearly.
         parts: Colours that ``w`` sets for a whole head, such as those of skin, lips, hair and clothes.
         decoder_hidden: Width of the decoder.
+        choices: Runs of numbers in ``z``, first and count, of which one stands for a chosen kind: hair style, top.
         side: Edge of the canonical cube, metres.
     """
 
@@ -54,6 +55,7 @@ class StarterConfig:
     basis: int = 32
     parts: int = 16
     decoder_hidden: int = 64
+    choices: tuple[tuple[int, int], ...] = ()
     side: float = 0.42
 
     def to_dict(self) -> dict[str, object]:

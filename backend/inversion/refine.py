@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -40,6 +40,7 @@ OFFSET_SIZE_WEIGHT = 0.3
 SYMMETRY_WEIGHT = 0.3
 KEEP_WEIGHT = 1.0
 KEEP_POINTS = 3000
+UNSEEN_M = 0.02
 SYMMETRY_POINTS = 6000
 GEOMETRY_WEIGHT = 0.03
 GEOMETRY_TOLERANCE_M = 0.005
@@ -76,15 +77,38 @@ def choose_start(
         view: The photo, coarsely sampled.
         step: Called with the done share.
     """
-    losses = []
-    for number in range(len(candidates)):
-        color, opacity, _ = render_rays(generator, generator.planes(generator.map(candidates[number, None])), view)
-        color_part, silhouette = photo_loss(color, opacity, view.target)
-        pattern = pattern_loss(color, view.target)
-        losses.append(float(color_part + START_SILHOUETTE_WEIGHT * silhouette + START_PATTERN_WEIGHT * pattern))
-        step((number + 1) / len(candidates))
-    best = losses.index(min(losses))
-    return candidates[best, None]
+    tries = len(candidates) + sum(count for _, count in generator.config.choices)
+    done = 0
+
+    def best_of(heads: Float[Tensor, "n z_dim"]) -> Float[Tensor, "1 z_dim"]:
+        nonlocal done
+        losses = []
+        for head in heads:
+            losses.append(_start_loss(generator, head[None], view))
+            done += 1
+            step(done / tries)
+        return heads[losses.index(min(losses)), None]
+
+    best = best_of(candidates)
+    for first, count in generator.config.choices:
+        best = best_of(_with_each_choice(best, candidates, first, count))
+    return best
+
+
+def _start_loss(generator: StarterGenerator, z: Float[Tensor, "1 z_dim"], view: PhotoRays) -> float:
+    color, opacity, _ = render_rays(generator, generator.planes(generator.map(z)), view)
+    color_part, silhouette = photo_loss(color, opacity, view.target)
+    pattern = pattern_loss(color, view.target)
+    return float(color_part + START_SILHOUETTE_WEIGHT * silhouette + START_PATTERN_WEIGHT * pattern)
+
+
+def _with_each_choice(
+    z: Float[Tensor, "1 z_dim"], candidates: Float[Tensor, "k z_dim"], first: int, count: int
+) -> Float[Tensor, "count z_dim"]:
+    """The same head with every hair style, or with every top."""
+    heads = z.repeat(count, 1)
+    heads[:, first : first + count] = candidates[:, first : first + count].max() * torch.eye(count, device=z.device)
+    return heads
 
 
 def refine(
@@ -124,8 +148,14 @@ def _refine_codes(
     config: RefineConfig,
     step: Callable[[int], None],
 ) -> tuple[Tensor, dict[str, float]]:
-    """The description is refined rather than ``ws``: every step stays a head that the generator has learnt."""
+    """The description is refined rather than ``ws``: every step stays a head that the generator has learnt.
+
+    It moves within the candidates' range; half of one hair style and half of another is none, so choices stay.
+    """
     mean, spread = candidates.mean(0), candidates.std(0).clamp(min=0.1)
+    low, high = candidates.amin(0), candidates.amax(0)
+    for first, count in generator.config.choices:
+        low[first : first + count] = high[first : first + count] = start[0, first : first + count]
     z = start.clone().requires_grad_(True)
     optimizer = torch.optim.Adam([z], lr=config.code_rate, betas=(0.9, 0.99))
     losses: dict[str, float] = {}
@@ -139,6 +169,8 @@ def _refine_codes(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        with torch.no_grad():
+            z.clamp_(low, high)
         losses = {"color": color_part.item(), "silhouette": silhouette.item(), "bare_face": bare.item()}
         step(number + 1)
     with torch.no_grad():
@@ -160,7 +192,7 @@ def _refine_offset(
     surface = _surface_points(generator, head, view)
     with torch.no_grad():
         prior = generator.decode(head, view.points.reshape(1, -1, 3))[0].reshape(view.body.shape)
-        guide_colors = generator.decode(head, view.guide[None])[1][0]
+        guide = _Guide.of(generator, head, view.guide, surface)
     losses: dict[str, float] = {}
     for number in range(config.offset_steps):
         _set_rate(optimizer, config.offset_rate, number / config.offset_steps)
@@ -170,7 +202,7 @@ def _refine_offset(
         bare = bare_face_loss(outer, view.points, clearance=CLEARANCE_M)
         symmetry = _symmetry_loss(generator, moved, surface, random)
         loss = color_part + SILHOUETTE_WEIGHT * silhouette + BARE_FACE_WEIGHT * bare + SYMMETRY_WEIGHT * symmetry
-        kept = _keep_loss(generator, moved, view.guide, guide_colors, random)
+        kept = _keep_loss(generator, moved, guide, random)
         geometry = geometry_loss(outer, prior, tolerance=GEOMETRY_TOLERANCE_M)
         loss = loss + KEEP_WEIGHT * kept + GEOMETRY_WEIGHT * geometry
         loss = loss + OFFSET_TV_WEIGHT * total_variation(coarse) + OFFSET_SIZE_WEIGHT * coarse.square().mean()
@@ -222,13 +254,44 @@ def _symmetry_loss(
     return (color - seen_color).abs().mean() + (outer - seen_outer).abs().mean() / 0.02
 
 
+@dataclass(frozen=True)
+class _Guide:
+    """The head before the offset, at points all over it.
+
+    Args:
+        points: Canonical.
+        outer: Signed distance of hair and clothes there, metres.
+        color: sRGB there.
+        unseen: Whether the photo shows nothing near.
+    """
+
+    points: Float[Tensor, "g 3"]
+    outer: Float[Tensor, "g"]
+    color: Float[Tensor, "g 3"]
+    unseen: Bool[Tensor, "g"]
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, generator: StarterGenerator, head: HeadPlanes, points: Tensor, seen: Float[Tensor, "n 3"]) -> "_Guide":
+        """Asks the generator once."""
+        outer, color = generator.decode(head, points[None])
+        distance = torch.full_like(outer[0], torch.inf)
+        for block in seen.split(1000) if len(seen) else ():
+            distance = torch.minimum(distance, torch.cdist(points, block).amin(1))
+        return cls(points, outer[0], color[0], distance > UNSEEN_M)
+
+
 def _keep_loss(
-    generator: StarterGenerator, head: HeadPlanes, guide: Tensor, colors: Tensor, random: torch.Generator
+    generator: StarterGenerator, head: HeadPlanes, guide: _Guide, random: torch.Generator
 ) -> Float[Tensor, ""]:
-    """What the photo does not show keeps the generator's colours; where it shows something, the photo term wins."""
-    chosen = torch.randint(len(guide), (KEEP_POINTS,), generator=random).to(guide.device)
-    _, color = generator.decode(head, guide[chosen][None])
-    return (color[0] - colors[chosen]).abs().mean()
+    """What the photo does not show keeps the generator's colours and surface.
+
+    Where it shows something, the photo term outweighs the colours.
+    """
+    chosen = torch.randint(len(guide.points), (KEEP_POINTS,), generator=random).to(guide.points.device)
+    outer, color = generator.decode(head, guide.points[chosen][None])
+    moved = ((outer[0] - guide.outer[chosen]).abs() * guide.unseen[chosen]).mean()
+    return (color[0] - guide.color[chosen]).abs().mean() + moved / GEOMETRY_TOLERANCE_M
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float, done: float) -> None:

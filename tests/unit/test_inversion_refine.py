@@ -12,7 +12,7 @@ from backend.inversion.refine import CLEARANCE_M, RefineConfig, choose_start, re
 from backend.inversion.view import Target, photo_rays, render_rays
 from backend.surface import extract_surface
 from backend.template import Deformation
-from tests.small_starter import SIDE, small_generator, small_template
+from tests.small_starter import SIDE, front_points, small_generator, small_template
 
 SHORT = RefineConfig(code_steps=12, offset_steps=12)
 
@@ -142,3 +142,50 @@ def test_a_matte_that_shows_no_head_is_survived(generator, candidates, view):
     empty = replace(view, target=Target(torch.zeros((len(ones), 3)), 0 * ones, ones, ones))
     result = refined(generator, candidates, empty)
     assert torch.isfinite(result.plane_offset).all() and torch.isfinite(result.ws).all()
+
+
+@pytest.fixture(scope="module")
+def chooser():
+    """A generator whose descriptions hold one choice of three."""
+    generator = small_generator().requires_grad_(False)
+    generator.config = replace(generator.config, choices=((2, 3),))
+    return generator
+
+
+@pytest.fixture(scope="module")
+def choices(candidates):
+    """Heads of which every one chose the first of the three kinds."""
+    heads = candidates.clone()
+    heads[:, 2:] = torch.tensor([2.5, 0.0, 0.0])
+    return heads
+
+
+def test_a_choice_that_no_candidate_made_is_found(chooser, choices, view):
+    wanted = choices[1:2].clone()
+    wanted[:, 2:] = torch.tensor([0.0, 0.0, 2.5])
+    photo = showing(view, chooser, chooser.planes(chooser.map(wanted)))
+    told = []
+    assert torch.equal(choose_start(chooser, choices[1:2], photo, told.append), wanted)
+    assert told == pytest.approx([0.25, 0.5, 0.75, 1.0])
+
+
+def test_refinement_leaves_choices_and_the_candidates_range_alone(chooser, choices, view):
+    photo = showing(view, chooser, chooser.planes(chooser.map(choices[3:4] + 3.0)))
+    refined_z = refined(chooser, choices, photo).ws[0, 0, :5]  # w begins with the description.
+    assert torch.equal(refined_z[2:], choices[0, 2:])
+    assert ((refined_z >= choices.amin(0)) & (refined_z <= choices.amax(0))).all()
+    assert not torch.equal(refined_z[:2], choices[0, :2])
+
+
+def test_the_offset_leaves_the_surface_that_no_ray_sees(generator, candidates, photo):
+    """The photo is taken from the front, so the back keeps its place far better than the front does."""
+    result = refined(generator, candidates, photo)
+    points = front_points(400)
+    moved = []
+    for side in (points, points * [1, 1, -1]):
+        place = torch.from_numpy(side.astype(np.float32))[None]
+        with torch.no_grad():
+            before, _ = generator.decode(generator.planes(result.ws), place)
+            after, _ = generator.decode(generator.planes(result.ws, result.plane_offset), place)
+        moved.append(float((after - before).abs().mean()))
+    assert moved[1] < moved[0]
