@@ -56,7 +56,7 @@ def reconstruct(photo_path: Path, settings: Settings, report: Report) -> Head:
         portrait = model.align(photo, face)
         mask = segment_head(portrait)
     with clock.stage("fit"):
-        fit = model.fit(photo, portrait)
+        fit = model.fit(photo, portrait, mask)
     with clock.stage("refine"):
         codes, losses = model.invert(fit, portrait, mask, settings=settings, step=clock.advance)
     kept = KeptHead(codes, codes, keep_portrait(photo, portrait, mask, fit.camera))

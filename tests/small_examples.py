@@ -43,7 +43,7 @@ def _portrait(starter, plan, codes, rng):
     template, camera = starter.template, replace(sample_framing(rng), yaw_deg=rng.uniform(-40, 40)).camera()
     size = plan.size_px
     origin, directions = rays(camera, size)
-    points, seen = _egg_hit(origin, directions)
+    points, seen = egg_hit(origin, directions)
     z = torch.from_numpy(codes["z"])[None]
     with torch.no_grad():
         planes = starter.generator.planes(starter.generator.map(z))
@@ -65,8 +65,8 @@ def _portrait(starter, plan, codes, rng):
     }
 
 
-def _egg_hit(origin, directions):
-    """Where rays meet the egg; exact."""
+def egg_hit(origin, directions):
+    """Canonical points where rays meet the egg, exact, and whether they do."""
     start, along = origin / AXES, directions / AXES
     a, b, c = (along**2).sum(-1), (along * start).sum(-1), (start**2).sum() - 1
     root = b**2 - a * c

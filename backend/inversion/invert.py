@@ -11,10 +11,12 @@ from backend.alignment import Portrait
 from backend.config import Quality, SurfaceConfig
 from backend.directions import Codes
 from backend.face_mesh_points import CHIN
+from backend.inversion.lifting import encode_portrait, lifted_offset
 from backend.inversion.parametric import ParametricFit
 from backend.inversion.refine import RefineConfig, choose_start, refine
 from backend.inversion.view import PhotoRays, photo_rays
 from backend.starter import Starter
+from backend.starter_encoder import StarterEncoder
 from backend.surface import extract_surface
 from backend.template import Deformation
 
@@ -37,6 +39,7 @@ def invert_portrait(
     quality: Quality,
     seed: int,
     step: Callable[[float], None],
+    encoder: StarterEncoder | None = None,
 ) -> tuple[Codes, dict[str, float]]:
     """Codes that show the portrait from its camera, and the last losses.
 
@@ -48,6 +51,7 @@ def invert_portrait(
         quality: How much refinement.
         seed: Of the symmetry prior's points.
         step: Called with the done share, often.
+        encoder: Gives one more head to start from; a draft is what it says, and nothing else.
     """
     generator = starter.generator
     offsets = starter.template.offsets(fit.shape, fit.expression)
@@ -70,10 +74,19 @@ def invert_portrait(
         )
 
     candidates = starter.candidates.to(generator.mean_planes.device)
-    start = choose_start(
-        generator, candidates, view(candidates[:1], START_RAYS_PX), lambda done: step(START_SHARE * done)
-    )
     config = REFINEMENT[quality]
+    starts = candidates
+    if encoder is not None:
+        told = encode_portrait(encoder, portrait, mask).means["z"].to(candidates.device)
+        if not config.code_steps:
+            offset = lifted_offset(
+                generator, encoder.lift, generator.planes(generator.map(told)), view(told, REFINE_RAYS_PX)
+            )
+            ws = generator.map(told)[0].detach().cpu().numpy()
+            lifted = None if offset is None else offset[0].cpu().numpy()
+            return Codes(ws, fit.shape, fit.expression, lifted), {}
+        starts = torch.cat([told, candidates])
+    start = choose_start(generator, starts, view(starts[:1], START_RAYS_PX), lambda done: step(START_SHARE * done))
     if not config.code_steps:
         return Codes(generator.map(start)[0].detach().cpu().numpy(), fit.shape, fit.expression), {}
     inversion = refine(

@@ -53,6 +53,23 @@ class Lens:
 
 
 @dataclass(frozen=True)
+class CodePrior:
+    """What is believed of a head before its landmarks are looked at, such as what an encoder told.
+
+    Args:
+        shape: Most likely shape, standard deviations.
+        expression: Most likely expression values.
+        shape_deviation: How far off the shape may be.
+        expression_deviation: How far off the expression may be.
+    """
+
+    shape: Float[np.ndarray, "k"]
+    expression: Float[np.ndarray, "e"]
+    shape_deviation: Float[np.ndarray, "k"]
+    expression_deviation: Float[np.ndarray, "e"]
+
+
+@dataclass(frozen=True)
 class _Evidence:
     """What the landmarks say.
 
@@ -62,6 +79,7 @@ class _Evidence:
         moves: Per unit of each code, shapes first, metres.
         noise: Standard deviations, metres.
         prior: Inverse standard deviation of each code.
+        expected: Most likely codes before anything is seen.
         shape_count: How many of the codes are shapes.
     """
 
@@ -70,6 +88,7 @@ class _Evidence:
     moves: Float[np.ndarray, "k n 3"]
     noise: Float[np.ndarray, "n"]
     prior: Float[np.ndarray, "k"]
+    expected: Float[np.ndarray, "k"]
     shape_count: int
 
     def points(self, codes: Float[np.ndarray, "k"]) -> Float[np.ndarray, "n 3"]:
@@ -84,16 +103,19 @@ class _Evidence:
         )
 
 
-def fit_template(template: Template, landmarks: Float[np.ndarray, "478 2"], lens: Lens) -> ParametricFit:
+def fit_template(
+    template: Template, landmarks: Float[np.ndarray, "478 2"], lens: Lens, prior: CodePrior | None = None
+) -> ParametricFit:
     """The most likely head and camera for detected landmarks.
 
     Args:
         template: With landmarks.
         landmarks: Face-mesh landmarks in portrait widths.
         lens: Held fixed.
+        prior: The average head when omitted.
     """
-    evidence = _evidence(template, landmarks)
-    codes = np.zeros(len(evidence.moves))
+    evidence = _evidence(template, landmarks, prior or _average_head(template))
+    codes = evidence.expected
     camera = evidence.camera(codes, lens)
     for _ in range(ROUNDS):
         codes = _solve_codes(evidence, camera, codes)
@@ -104,18 +126,25 @@ def fit_template(template: Template, landmarks: Float[np.ndarray, "478 2"], lens
     return ParametricFit(camera, codes[:count], codes[count:], float(np.median(residual)))
 
 
-def _evidence(template: Template, landmarks: Float[np.ndarray, "478 2"]) -> _Evidence:
+def _average_head(template: Template) -> CodePrior:
+    is_held = [name.startswith(HELD_EXPRESSIONS) for name in template.expression_names]
+    shapes, expressions = len(template.shape), len(template.expression)
+    deviations = np.where(is_held, HELD_STD, EXPRESSION_STD)
+    return CodePrior(np.zeros(shapes), np.zeros(expressions), np.ones(shapes), deviations)
+
+
+def _evidence(template: Template, landmarks: Float[np.ndarray, "478 2"], prior: CodePrior) -> _Evidence:
     used = slice(0, IRIS_LANDMARKS)
     corners = template.faces[template.landmark_faces[used]]
     weights = template.landmark_weights[used]
     basis = np.concatenate([template.shape, template.expression])
-    is_held = [name.startswith(HELD_EXPRESSIONS) for name in template.expression_names]
     return _Evidence(
         seen=landmarks[used],
         rest=np.einsum("nci,nc->ni", (template.vertices + template.neutral)[corners], weights),
         moves=np.einsum("knci,nc->kni", basis[:, corners], weights),
         noise=np.hypot(template.landmark_noise[used], DETECTION_NOISE_M),
-        prior=np.concatenate([np.ones(len(template.shape)), 1 / np.where(is_held, HELD_STD, EXPRESSION_STD)]),
+        prior=1 / np.concatenate([prior.shape_deviation, prior.expression_deviation]),
+        expected=np.concatenate([prior.shape, prior.expression]),
         shape_count=len(template.shape),
     )
 
@@ -129,7 +158,7 @@ def _solve_codes(evidence: _Evidence, camera: Camera, codes: Float[np.ndarray, "
     points = evidence.points(codes)
     design, gap = _linearize(camera, points, np.concatenate([evidence.moves, _rigid_moves(points)]), evidence)
     rows = np.concatenate([design, np.diag(evidence.prior) @ np.eye(count, design.shape[1])])
-    goals = np.concatenate([gap + design[:, :count] @ codes, np.zeros(count)])
+    goals = np.concatenate([gap + design[:, :count] @ codes, evidence.prior * evidence.expected])
     free = np.full(design.shape[1] - count, np.inf)
     shapes, expressions = np.full(evidence.shape_count, LARGEST_SHAPE), np.ones(count - evidence.shape_count)
     bounds = np.concatenate([-shapes, 0 * expressions, -free]), np.concatenate([shapes, expressions, free])

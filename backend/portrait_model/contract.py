@@ -84,7 +84,7 @@ class PortraitModel(Protocol[CodesT]):
         """The square that the model wants to see of a face."""
         ...
 
-    def fit(self, photo: Photo, portrait: Portrait, /) -> Fit[CodesT]:
+    def fit(self, photo: Photo, portrait: Portrait, mask: Float[Tensor, "1 1 s s"], /) -> Fit[CodesT]:
         """The camera, and a first guess of the head."""
         ...
 

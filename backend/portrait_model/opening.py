@@ -11,7 +11,7 @@ from backend.config import Settings
 from backend.device import choose_device
 from backend.encoder.arcface import load_arcface
 from backend.errors import RecordError, SettingsError
-from backend.folders import starter_path
+from backend.folders import starter_encoder_path, starter_path
 from backend.generator.config import Family
 from backend.head import HeadRecord
 from backend.inversion.encoding import triplanenet_encoder
@@ -23,7 +23,8 @@ from backend.portrait_model.contract import PortraitModel
 from backend.portrait_model.published import PublishedModel
 from backend.portrait_model.slider_file import read_sliders, sliders_path
 from backend.portrait_model.starter import StarterModel
-from backend.starter import load_starter
+from backend.starter import Starter, load_starter
+from backend.starter_encoder import StarterEncoder, load_encoder
 
 
 def open_model(settings: Settings) -> PortraitModel[Any]:
@@ -68,7 +69,7 @@ def _open(installed: Installed, settings: Settings) -> PortraitModel[Any]:
     if installed.family == STARTER:
         starter = load_starter(installed.path)
         starter.generator.to(device)
-        return StarterModel(starter)
+        return StarterModel(starter, _encoder_of(starter, device))
     loaded = load_generator(installed)
     # The mean face comes with Protome, whichever generator makes the heads.
     template = load_starter(starter_path()).template
@@ -84,6 +85,15 @@ def _open(installed: Installed, settings: Settings) -> PortraitModel[Any]:
         encoder=encoder,
         perception=perception,
     )
+
+
+def _encoder_of(starter: Starter, device: torch.device) -> StarterEncoder | None:
+    """The encoder that came with the program; None if it did not come, or was trained for another starter."""
+    path = starter_encoder_path()
+    if not path.is_file():
+        return None
+    encoder, generator_id = load_encoder(path)
+    return encoder.to(device) if generator_id == starter.identity["id"] else None
 
 
 def _perception(family: Family, device: torch.device) -> Perception | None:

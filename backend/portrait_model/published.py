@@ -97,7 +97,7 @@ class PublishedModel:
         """The crop that the family was trained on."""
         return self._framing.align(photo, face, size_px=PORTRAIT_PX)
 
-    def fit(self, _: Photo, portrait: Portrait) -> Fit[PlaneCodes]:
+    def fit(self, _: Photo, portrait: Portrait, __: Float[Tensor, "1 1 s s"]) -> Fit[PlaneCodes]:
         """The camera from the landmarks, and the average head."""
         camera, residual_m = self._framing.fit(portrait)
         codes = PlaneCodes(self.plane_model.mean_ws[0].cpu().numpy(), self.placement.metres_per_unit)

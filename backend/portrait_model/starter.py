@@ -16,6 +16,7 @@ from backend.directions import Codes, move
 from backend.generator.starter import StarterField
 from backend.head import MorphTarget
 from backend.inversion.invert import invert_portrait
+from backend.inversion.lifting import code_prior, encode_portrait
 from backend.inversion.parametric import Lens, ParametricFit, fit_template
 from backend.landmarks import Face
 from backend.mesh import Mesh
@@ -26,18 +27,19 @@ from backend.pose import initial_focal, principal_point
 from backend.reprojection import PhotoView
 from backend.skeleton import POSE_SIZE
 from backend.starter import Starter
+from backend.starter_encoder import StarterEncoder
 
 # Canonical space is the same for all heads, so that eyes, mouth and ears have fixed places in it.
-FACE_LATTICE = Focus((0.0, -0.01, 0.1), reach=0.04, gain=2.5)
+FACE_LATTICE = Focus((0.0, 0.005, 0.1), reach=0.035, gain=4.0)
 DETAILS = (
     Focus((0.0, -0.02, 0.11), reach=0.05, gain=8.0),
-    Focus((0.031, 0.026, 0.1), reach=0.012, gain=50.0),
-    Focus((-0.031, 0.026, 0.1), reach=0.012, gain=50.0),
+    Focus((0.031, 0.026, 0.1), reach=0.014, gain=150.0),
+    Focus((-0.031, 0.026, 0.1), reach=0.014, gain=150.0),
     Focus((0.0, -0.048, 0.11), reach=0.02, gain=10.0),
     Focus((0.08, 0.0, -0.005), reach=0.025, gain=3.0),
     Focus((-0.08, 0.0, -0.005), reach=0.025, gain=3.0),
 )
-STARTER_SURFACE = SurfaceConfig(resolution=185, lattice_focus=FACE_LATTICE, details=DETAILS)
+STARTER_SURFACE = SurfaceConfig(resolution=185, smoothing_steps=10, lattice_focus=FACE_LATTICE, details=DETAILS)
 
 
 class StarterModel:
@@ -45,13 +47,14 @@ class StarterModel:
 
     Args:
         starter: On the device where it computes.
+        encoder: Its encoder, on the same device; None where there is none.
     """
 
     moved_codes: tuple[str, ...] = ("ws", "shape", "expression", "pose")
     methods: tuple[str, ...] = ("protome",)
 
-    def __init__(self, starter: Starter) -> None:
-        self.starter = starter
+    def __init__(self, starter: Starter, encoder: StarterEncoder | None = None) -> None:
+        self.starter, self.encoder = starter, encoder
         self.identity = starter.identity
         self.surface, self.texture = STARTER_SURFACE, TextureConfig()
         config, template = starter.generator.config, starter.template
@@ -67,10 +70,11 @@ class StarterModel:
         """The upright head with hair and some shoulder."""
         return align_portrait(photo, face, size_px=PORTRAIT_PX)
 
-    def fit(self, photo: Photo, portrait: Portrait) -> Fit[Codes]:
-        """Shape, expression and camera from the landmarks; the appearance is an ordinary one."""
+    def fit(self, photo: Photo, portrait: Portrait, mask: Float[Tensor, "1 1 s s"]) -> Fit[Codes]:
+        """Shape, expression and camera from the landmarks and the encoder; the appearance is an ordinary one."""
         lens = Lens(initial_focal(photo, portrait), principal_point(photo, portrait))
-        fit = fit_template(self.starter.template, portrait.landmarks / portrait.size_px, lens)
+        prior = None if self.encoder is None else code_prior(encode_portrait(self.encoder, portrait, mask))
+        fit = fit_template(self.starter.template, portrait.landmarks / portrait.size_px, lens, prior)
         with torch.no_grad():
             ws = self.starter.generator.map(self.starter.candidates[:1].to(self._device))[0]
         codes = Codes(ws.cpu().numpy(), fit.shape, fit.expression)
@@ -88,7 +92,14 @@ class StarterModel:
         """The appearance that shows the portrait; shape and expression stay as fitted."""
         known = ParametricFit(fit.camera, fit.codes.shape, fit.codes.expression, fit.scores["landmark_mm"] / 1000)
         return invert_portrait(
-            self.starter, known, portrait, mask, quality=settings.quality, seed=settings.seed, step=step
+            self.starter,
+            known,
+            portrait,
+            mask,
+            quality=settings.quality,
+            seed=settings.seed,
+            step=step,
+            encoder=self.encoder,
         )
 
     def move(self, codes: Codes, slider_values: Mapping[str, float]) -> Codes:

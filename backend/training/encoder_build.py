@@ -50,8 +50,8 @@ class EncoderPreset:
 
 
 CPU = EncoderPreset(
-    people=1280,
-    views=4,
+    people=1600,
+    views=6,
     held_out_shards=2,
     first_shards=4,
     size_px=128,
@@ -60,7 +60,7 @@ CPU = EncoderPreset(
 )
 GPU = EncoderPreset(
     people=12000,
-    views=4,
+    views=6,
     held_out_shards=6,
     first_shards=12,
     size_px=128,

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from backend.crop_camera import project_points
 from backend.generator.starter import HeadPlanes, StarterGenerator
@@ -214,8 +213,8 @@ def unlit_gap(shown: Float[Tensor, "b n 3"], photo: Float[Tensor, "b n 3"]) -> F
 
 
 def _outer_gap(outer: Tensor, goal: Tensor) -> Tensor:
-    near = [distance.clamp(-OUTER_RANGE_M, OUTER_RANGE_M) / OUTER_RANGE_M for distance in (outer, goal)]
-    return functional.l1_loss(*near)
+    near, wanted = (distance.clamp(-OUTER_RANGE_M, OUTER_RANGE_M) / OUTER_RANGE_M for distance in (outer, goal))
+    return (near - wanted).abs().mean()
 
 
 def total(losses: dict[str, Tensor]) -> Float[Tensor, ""]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from backend.camera import Camera, look_at_camera, project
-from backend.inversion.parametric import IRIS_LANDMARKS, Lens, fit_template
+from backend.inversion.parametric import IRIS_LANDMARKS, CodePrior, Lens, fit_template
 from tests.small_starter import EXPRESSIONS, SHAPES, small_template
 
 FOCAL = 3.0
@@ -126,3 +126,28 @@ def test_gaze_and_a_mouth_closed_over_an_open_jaw_are_not_guessed(template):
     fit = fit_template(held, image, Lens(FOCAL))
     assert fit.expression[0] > 0.1
     np.testing.assert_allclose(fit.expression[1:], 0, atol=0.01)
+
+
+def test_a_sure_prior_wins_and_a_vague_one_does_not_matter(template):
+    shape, expression, camera = next(random_heads(1, seed=3))
+    image, _ = project(camera, landmarks_of(template, shape, expression))
+    count, others = len(shape), len(expression)
+    sure = CodePrior(np.full(count, 0.7), np.full(others, 0.2), np.full(count, 1e-5), np.full(others, 1e-5))
+    fit = fit_template(template, image, Lens(FOCAL), sure)
+    np.testing.assert_allclose(fit.shape, 0.7, atol=1e-3)
+    np.testing.assert_allclose(fit.expression, 0.2, atol=1e-3)
+    vague = CodePrior(np.full(count, 0.7), np.full(others, 0.2), np.full(count, 1e3), np.full(others, 1e3))
+    np.testing.assert_allclose(fit_template(template, image, Lens(FOCAL), vague).shape, shape, atol=0.1)
+
+
+def test_the_right_prior_brings_the_fit_nearer_to_the_truth_under_noise(template):
+    random = np.random.default_rng(0)
+    errors = []
+    for shape, expression, camera in random_heads(5, seed=4):
+        image, _ = project(camera, landmarks_of(template, shape, expression))
+        noisy = image + random.normal(0, 0.004, image.shape)
+        prior = CodePrior(shape, expression, np.full(len(shape), 0.01), np.full(len(expression), 0.005))
+        fits = [fit_template(template, noisy, Lens(FOCAL), each) for each in (None, prior)]
+        errors.append([np.abs(fit.shape - shape).mean() for fit in fits])
+    without, with_prior = np.mean(errors, axis=0)
+    assert with_prior < 0.7 * without

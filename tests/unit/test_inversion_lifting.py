@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How inversion uses the starter's encoder."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from backend.inversion import invert
+from backend.inversion.invert import invert_portrait
+from backend.inversion.lifting import WIDENED, code_prior, encode_portrait
+from backend.inversion.parametric import ParametricFit
+from backend.inversion.refine import RefineConfig
+from backend.starter_encoder import StarterEncoder
+from backend.training.encoder import encoder_config
+from tests.portraits_of_eggs import CAMERA, portrait_of
+from tests.small_starter import EXPRESSIONS, SHAPES, small_starter
+
+FIT = ParametricFit(CAMERA, np.zeros(SHAPES), np.zeros(len(EXPRESSIONS)), 0.0)
+
+
+@pytest.fixture(scope="module")
+def starter():
+    return small_starter()
+
+
+@pytest.fixture(scope="module")
+def portrait(starter):
+    """The egg in the colours of a description that is no candidate."""
+    return portrait_of(starter, torch.tensor([[0.4, -0.6, 0.9, 0.3, -0.2]]))
+
+
+def encoder_that_says(starter, z):
+    """An encoder whose answer for ``z`` is always the same."""
+    torch.manual_seed(0)
+    config = replace(encoder_config(starter, 32), channels=(16, 16), blocks=(0, 0), hidden=16)
+    encoder = StarterEncoder(config).eval()
+    center = {name: torch.zeros(size) for name, size in config.sizes.items()}
+    encoder.standardise({**center, "z": z[0]}, {name: torch.full((size,), 1e-6) for name, size in config.sizes.items()})
+    return encoder.requires_grad_(False)
+
+
+def inverted(starter, portrait, encoder, quality="draft"):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(invert.REFINEMENT, "balanced", RefineConfig(code_steps=1, offset_steps=0, code_rate=0.0))
+        patch.setattr(invert, "REFINE_RAYS_PX", 48)
+        return invert_portrait(
+            starter, FIT, *portrait, quality=quality, seed=0, step=lambda done: None, encoder=encoder
+        )[0]
+
+
+TRUTH = torch.tensor([[0.4, -0.6, 0.9, 0.3, -0.2]])
+
+
+def test_a_draft_is_what_the_encoder_says(starter, portrait):
+    codes = inverted(starter, portrait, encoder_that_says(starter, TRUTH))
+    np.testing.assert_allclose(codes.ws, starter.generator.map(TRUTH)[0].numpy(), atol=1e-4)
+    # An untrained second stage changes nothing.
+    assert codes.plane_offset is None
+
+
+def test_a_second_stage_counts_only_if_it_shows_the_photo_better(starter, portrait):
+    encoder = encoder_that_says(starter, torch.zeros(1, 5))
+    for seed in range(3):
+        torch.manual_seed(seed)
+        torch.nn.init.normal_(encoder.lift.spread[-1].weight, std=0.3)
+        codes = inverted(starter, portrait, encoder)
+        if codes.plane_offset is None:
+            break
+    else:
+        pytest.fail("three random offsets out of three were taken")
+
+
+def test_refinement_starts_at_the_encoder_s_head_if_it_is_the_best(starter, portrait):
+    best, bad = (inverted(starter, portrait, encoder_that_says(starter, z), "balanced") for z in (TRUTH, 40 * TRUTH))
+    candidates = starter.generator.map(starter.candidates).numpy()
+    assert np.abs(best.ws - starter.generator.map(TRUTH)[0].numpy()).max() < 0.01
+    assert np.abs(candidates - bad.ws).max(axis=(1, 2)).min() < 0.01
+
+
+def test_the_prior_is_the_encoder_s_answer_with_a_wider_doubt(starter, portrait):
+    encoder = encoder_that_says(starter, TRUTH)
+    encoding = encode_portrait(encoder, *portrait)
+    encoding.means["shape"][:] = torch.tensor([9.0, -1.0, 0.5, 0.0])
+    encoding.means["expression"][:] = torch.tensor([-0.5, 0.4, 2.0])
+    prior = code_prior(encoding)
+    np.testing.assert_allclose(prior.shape, [4, -1, 0.5, 0])
+    np.testing.assert_allclose(prior.expression, [0, 0.4, 1], atol=1e-6)
+    np.testing.assert_allclose(prior.shape_deviation, WIDENED * encoding.deviations["shape"][0].numpy(), rtol=1e-6)
