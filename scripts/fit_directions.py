@@ -3,8 +3,8 @@
 
     .venv/bin/python scripts/fit_directions.py --model NAME [--samples 96] [--report sliders.csv]
 
-Random heads are rendered and measured: a few seconds each with a full-size generator on a CPU. Heads made before with
-other sliders keep theirs.
+Random heads are rendered and measured: a few seconds each with a full-size generator on a CPU. Heads that were made
+before have the sliders of that time; make them again from their photos to get the new ones.
 """
 
 import argparse
