@@ -32,6 +32,11 @@ class Caster:
         self.scene = rtcore_scene.EmbreeScene(robust=True)
         unit = ((points - self.centre) / self.radius).astype(np.float32)
         TriangleMesh(self.scene, unit, np.ascontiguousarray(faces, dtype=np.int32))
+        self._mesh = vertices, faces
+
+    def __reduce__(self) -> tuple[type["Caster"], tuple[np.ndarray, np.ndarray]]:
+        """Embree's scene cannot go to another process; the mesh can."""
+        return Caster, self._mesh
 
     def _enter(
         self, origins: Float[np.ndarray, "#n 3"], directions: Float[np.ndarray, "n 3"]

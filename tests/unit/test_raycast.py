@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import pickle
+
 import numpy as np
 import pytest
 import trimesh
@@ -106,3 +108,12 @@ def test_a_mesh_without_uv_cannot_be_rendered():
             look_at_camera(yaw_deg=0, pitch_deg=0, distance=1.0, focal=1.0),
             4,
         )
+
+
+def test_a_caster_goes_to_another_process():
+    caster = Caster(TRIANGLE, FACE)
+    ray = np.array([[0.2, 0.3, 2.0]]), np.array([[0.0, 0.0, -1.0]])
+    sent = pickle.loads(pickle.dumps(caster))  # noqa: S301 - our own.
+    for one, again in zip(caster.first_hit(*ray), sent.first_hit(*ray), strict=True):
+        np.testing.assert_array_equal(one, again)
+    assert caster.first_hit(*ray)[2][0] == pytest.approx(2)
