@@ -121,6 +121,8 @@ class Trainer:
         started = saved = time.monotonic()
         between_sheets = max(1, self.config.steps // max(1, self.config.sheets))
         last = self.config.steps if until is None else min(until, self.config.steps)
+        if self.step < last:
+            self._drop_later_lines()
         while self.step < last:
             losses = self._one_step()
             if not np.isfinite(sum(losses.values())):
@@ -210,7 +212,7 @@ class Trainer:
         write_whole(self.folder / "checkpoint.pt", lambda partial: torch.save(state, partial))
 
     def resume(self) -> None:
-        """Take up the run in ``folder``, if there is one; the log goes on from the checkpoint.
+        """Take up the run in ``folder``, if there is one.
 
         Raises:
             ModelError: Its checkpoint is damaged or of another version.
@@ -229,7 +231,6 @@ class Trainer:
                 f"The checkpoint {file} is damaged, or of another version; delete it to start afresh.",
                 code="checkpoint_damaged",
             ) from error
-        self._drop_later_lines()
 
     def _drop_later_lines(self) -> None:
         """What was logged after the checkpoint will be logged again."""

@@ -200,6 +200,8 @@ def test_lines_that_were_logged_after_the_checkpoint_are_logged_once(heads, cano
     (tmp_path / "checkpoint.pt").write_bytes(saved)
     again = trainer_in(tmp_path, heads, canonical, config)
     again.resume()
+    again.run(until=0)
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2  # To look at a run in progress changes nothing.
     again.run()
     steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert steps == [25, 50, 75]
