@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains a small generator in EG3D's layout on heads of the starter: about a quarter of an hour on one thread.
+"""Trains a small generator in EG3D's layout on heads of the starter, on one thread.
 
     .venv/bin/python scripts/distill_eg3d.py -o small.safetensors
     python -m backend models add small.safetensors --accept-licence
 
-The starter's own layout has no place in EG3D's networks; this student has, and its weights are free. A .safetensors
+Five minutes give heads with the outline and the colours of a person, but without eyes, nose and mouth, so that no face
+is found in their pictures; features need far more --seconds. The starter's own layout has no place in EG3D's networks; this student has, and its weights are free. A .safetensors
 file names its licence and options; a .pth file is a bare state dict, for other tools.
 """
 

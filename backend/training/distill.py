@@ -77,7 +77,7 @@ class DistillConfig:
     points: int = 20_000
     heads_per_step: int = 2
     points_per_head: int = 2048
-    learning_rate: float = 5e-3
+    learning_rate: float = 3e-3
     pictures: int = 48
     picture_steps: int = 200
     seed: int = 0
