@@ -4,9 +4,10 @@
     .venv/bin/python scripts/distill_eg3d.py -o small.safetensors
     python -m backend models add small.safetensors --accept-licence
 
-Five minutes give heads with the outline and the colours of a person, but without eyes, nose and mouth, so that no face
-is found in their pictures; features need far more --seconds. The starter's own layout has no place in EG3D's networks; this student has, and its weights are free. A .safetensors
-file names its licence and options; a .pth file is a bare state dict, for other tools.
+The starter's own layout has no place in EG3D's networks; this student has, and its weights are free. Five minutes give
+heads with the outline and the colours of a person, but without eyes, nose and mouth, so that no face is found in their
+pictures; features need far more --seconds. A .safetensors file names its licence and options; a .pth file is a bare
+state dict, for other tools.
 """
 
 import argparse
