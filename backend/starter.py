@@ -4,6 +4,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,7 +100,7 @@ def _assemble(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Starter:
     config = json.loads(metadata["config"])
     scale = float(metadata["distance_scale"])
     generator = StarterGenerator(
-        StarterConfig(**{**config, "channels": tuple(config["channels"])}),
+        StarterConfig(**{**config, **_tuples(config)}),
         body=tensors["body"].float() * scale,
         face=tensors["face"].float() * scale,
         face_box=tensors["face_box"],
@@ -132,6 +133,12 @@ def _assemble(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Starter:
     ]
     identity = {name: metadata[name] for name in ("id", "family", "licence", "commercial_use")}
     return Starter(generator.eval().requires_grad_(False), template, directions, tensors["candidates"], identity)
+
+
+def _tuples(config: dict[str, Any]) -> dict[str, object]:
+    """What JSON has made lists of."""
+    choices = tuple((first, count) for first, count in config.get("choices", ()))
+    return {"channels": tuple(config["channels"]), "choices": choices}
 
 
 def _kept_expressions(template: Template) -> list[int]:

@@ -79,16 +79,13 @@ def invert_portrait(
     if encoder is not None:
         told = encode_portrait(encoder, portrait, mask).means["z"].to(candidates.device)
         if not config.code_steps:
-            offset = lifted_offset(
-                generator, encoder.lift, generator.planes(generator.map(told)), view(told, REFINE_RAYS_PX)
-            )
-            ws = generator.map(told)[0].detach().cpu().numpy()
-            lifted = None if offset is None else offset[0].cpu().numpy()
-            return Codes(ws, fit.shape, fit.expression, lifted), {}
+            head = generator.planes(generator.map(told))
+            lifted = lifted_offset(generator, encoder.lift, head, view(told, REFINE_RAYS_PX))
+            return _codes(generator.map(told), lifted, fit), {}
         starts = torch.cat([told, candidates])
     start = choose_start(generator, starts, view(starts[:1], START_RAYS_PX), lambda done: step(START_SHARE * done))
     if not config.code_steps:
-        return Codes(generator.map(start)[0].detach().cpu().numpy(), fit.shape, fit.expression), {}
+        return _codes(generator.map(start), None, fit), {}
     inversion = refine(
         generator,
         start,
@@ -98,6 +95,11 @@ def invert_portrait(
         random=torch.Generator().manual_seed(seed),
         step=lambda done: step(START_SHARE + (1 - START_SHARE) * done),
     )
-    offset = None if inversion.plane_offset is None else inversion.plane_offset[0].cpu().numpy()
-    codes = Codes(inversion.ws[0].cpu().numpy(), fit.shape, fit.expression, offset)
+    codes = _codes(inversion.ws, inversion.plane_offset, fit)
     return codes, {name: round(value, 5) for name, value in inversion.losses.items()}
+
+
+def _codes(ws: Float[Tensor, "1 n w"], offset: Float[Tensor, "1 3 c r r"] | None, fit: ParametricFit) -> Codes:
+    """Codes of a single head."""
+    kept = None if offset is None else offset[0].detach().cpu().numpy()
+    return Codes(ws[0].detach().cpu().numpy(), fit.shape, fit.expression, kept)
