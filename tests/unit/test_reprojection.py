@@ -100,3 +100,16 @@ def test_what_is_behind_something_is_not_trusted(scene):
     _, trust = reprojection.sample(covered.vertices, normals)
     aside = np.abs(mesh.vertices[:, :2]).max(axis=1) > 0.2
     assert trust[: len(mesh.vertices)][aside].max() == 0
+
+
+@pytest.mark.parametrize(("step", "is_seen"), [(0.06, True), (0.5, False)])
+def test_a_nose_over_a_lip_is_trusted_to_its_edge_and_a_head_over_a_shoulder_is_not(scene, step, is_seen):
+    """Two sheets side by side, the right one nearer to the camera."""
+    left = [(-1, -1, 0), (0, -1, 0), (0, 1, 0), (-1, 1, 0)]
+    right = [(0, -1, step), (1, -1, step), (1, 1, step), (0, 1, step)]
+    faces = np.array([(0, 1, 2), (0, 2, 3), (4, 5, 6), (4, 6, 7)])
+    photo = replace(scene[1], mask=np.ones_like(scene[1].mask))
+    reprojection = Reprojection(photo, np.array(left + right, np.float32), faces, np.ones(len(faces)))
+    beside = np.array([[0.02, 0.0, step]], np.float32)
+    _, trust = reprojection.sample(beside, np.array([[0.0, 0.0, 1.0]], np.float32))
+    assert (trust[0] > 0.9) == is_seen
