@@ -75,7 +75,10 @@ class PROTOME_PT_head(bpy.types.Panel):
             return
         _draw_licence(layout, context, summary.model, summary.licence, summary.commercial_use)
         for group in slider_groups(obj):
-            header, body = layout.panel(f"PROTOME_sliders_{group}", default_closed=group in CLOSED_GROUPS)
+            # The stubs of Blender's module lack what it returns.
+            header, body = layout.panel(  # type: ignore[attr-defined]
+                f"PROTOME_sliders_{group}", default_closed=group in CLOSED_GROUPS
+            )
             header.label(text=group)
             if body:
                 column = body.column(align=True)
