@@ -191,7 +191,7 @@ class LazyTensor:
         return torch.frombuffer(data, dtype=self.storage.dtype).as_strided(self.shape, self.stride).contiguous()
 
 
-def contiguous_stride(shape: tuple[int, ...], *, is_fortran: bool = False) -> tuple[int, ...]:
+def contiguous_stride(shape: tuple[Any, ...], *, is_fortran: bool = False) -> tuple[int, ...]:
     """Strides, in elements, of an array without gaps; last axis closest, or first one in Fortran's order.
 
     Raises:

@@ -119,7 +119,7 @@ def test_a_trained_student_is_added_like_any_checkpoint(starter, monkeypatch, tm
 
 
 def test_training_brings_the_student_nearer_to_the_teacher(teacher):
-    student, run = new_student(TINY, seed=0), replace(RUN, seconds=1.0, heads=2, learning_rate=0.01)
+    student, run = new_student(TINY, seed=0), replace(RUN, seconds=5.0, heads=2, learning_rate=0.01)
     z = torch.zeros(2, 512)
     heads = teacher.points(numbers_of(z), 500)
     said = []
