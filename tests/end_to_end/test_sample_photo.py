@@ -52,7 +52,7 @@ def test_the_report_holds_what_scripts_need(sample: Path) -> None:
 
 def test_the_mesh_is_closed_manifold_and_of_the_chosen_size(sample: Path) -> None:
     mesh = json.loads((sample / "report.json").read_text())["mesh"]
-    assert 0.99 * 30_000 <= mesh["faces"] <= 30_000  # Mending takes a few away.
+    assert 0.97 * 30_000 <= mesh["faces"] <= 30_000  # Mending takes a few away.
     assert mesh["watertight"]
     assert mesh["manifold"]
     assert mesh["components"] == 1
