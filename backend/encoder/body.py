@@ -112,5 +112,8 @@ def read_body_config(shapes: Shapes) -> BodyConfig:
     stem, in_channels = shape_at(shapes, "input_layer.0.weight", 4)[:2]
     widths = [shape_at(shapes, f"body.{last}.res_layer.3.weight", 4)[0] for last in STAGE_ENDS]
     if min(stem, in_channels, *(width // SQUEEZE for width in widths)) < 1:
-        raise ModelError(f"This is no published encoder: it has stages of {widths} channels. Choose another file.")
+        raise ModelError(
+            f"This is no published encoder: it has stages of {widths} channels. Choose another file.",
+            code="checkpoint_network",
+        )
     return BodyConfig(in_channels, stem, (widths[0], widths[1], widths[2], widths[3]))

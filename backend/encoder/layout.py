@@ -34,7 +34,7 @@ def shape_at(shapes: Shapes, key: str, rank: int) -> tuple[int, ...]:
     found = shapes.get(key)
     if found is None or len(found) != rank:
         what = "is missing" if found is None else f"has the shape {list(found)}"
-        raise ModelError(f"This is no published encoder: {key} {what}. Choose another file.")
+        raise ModelError(f"This is no published encoder: {key} {what}. Choose another file.", code="checkpoint_network")
     return found
 
 
@@ -52,7 +52,9 @@ def load_frozen(network: nn.Module, weights: dict[str, Tensor]) -> None:
     wrong |= found.keys() - expected.keys()
     if wrong:
         named = ", ".join(f"{key} {_difference(expected.get(key), found.get(key))}" for key in sorted(wrong)[:5])
-        raise ModelError(f"{len(wrong)} tensors do not fit this encoder: {named}. Choose another file.")
+        raise ModelError(
+            f"{len(wrong)} tensors do not fit this encoder: {named}. Choose another file.", code="checkpoint_shapes"
+        )
     network.load_state_dict(weights, assign=True)
     network.eval().requires_grad_(False)
 

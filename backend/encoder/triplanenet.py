@@ -198,7 +198,10 @@ def load_triplanenet(weights: dict[str, Tensor], generator_config: GeneratorConf
         network = TriPlaneNet(config, PlaneGenerator(generator_config))
     average = weights.get("latent_avg", weights.get(AVERAGE))
     if average is None:
-        raise ModelError(f"The weights hold no average code: neither latent_avg nor {AVERAGE}. Choose another file.")
+        raise ModelError(
+            f"The weights hold no average code: neither latent_avg nor {AVERAGE}. Choose another file.",
+            code="checkpoint_keys",
+        )
     rows = average.expand(network.latent_avg.shape).clone()
     load_frozen(network, {**weights, "latent_avg": rows})
     return network

@@ -102,7 +102,9 @@ def config_of(
     try:
         config = _translate(init, options, family or family_of(init, options))
     except KeyError as error:
-        raise ModelError(f"This checkpoint does not say {error}; it is none that Protome can convert.") from error
+        raise ModelError(
+            f"This checkpoint does not say {error}; it is none that Protome can convert.", code="checkpoint_options"
+        ) from error
     if neural_resolution is not None:
         config = replace(config, neural_resolution=neural_resolution)
     return config if shapes is None else resized(config, shapes)
@@ -241,7 +243,10 @@ def _refuse_unknown(init: Mapping[str, Any]) -> None:
     unknown = set(init) - _words(_INIT_USED | _INIT_WITHOUT_EFFECT)
     if unknown:
         named = ", ".join(sorted(unknown)[:NAMES_SHOWN])
-        raise ModelError(f"This checkpoint has options that Protome does not know: {named}. It cannot be converted.")
+        raise ModelError(
+            f"This checkpoint has options that Protome does not know: {named}. It cannot be converted.",
+            code="checkpoint_options",
+        )
 
 
 def _words(lines: Iterable[str]) -> set[str]:
@@ -250,4 +255,7 @@ def _words(lines: Iterable[str]) -> set[str]:
 
 def _require(is_known: bool, what: str) -> None:
     if not is_known:
-        raise ModelError(f"This checkpoint uses {what}, which Protome cannot compute. It cannot be converted.")
+        raise ModelError(
+            f"This checkpoint uses {what}, which Protome cannot compute. It cannot be converted.",
+            code="checkpoint_options",
+        )

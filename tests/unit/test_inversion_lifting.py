@@ -61,15 +61,14 @@ def test_a_draft_is_what_the_encoder_says(starter, portrait):
 
 
 def test_a_second_stage_counts_only_if_it_shows_the_photo_better(starter, portrait):
+    """A random second stage can hardly show a photo better every time."""
     encoder = encoder_that_says(starter, torch.zeros(1, 5))
+    is_taken = []
     for seed in range(3):
         torch.manual_seed(seed)
         torch.nn.init.normal_(encoder.lift.spread[-1].weight, std=0.3)
-        codes = inverted(starter, portrait, encoder)
-        if codes.plane_offset is None:
-            break
-    else:
-        pytest.fail("three random offsets out of three were taken")
+        is_taken.append(inverted(starter, portrait, encoder).plane_offset is not None)
+    assert not all(is_taken)
 
 
 def test_refinement_starts_at_the_encoder_s_head_if_it_is_the_best(starter, portrait):
