@@ -22,7 +22,7 @@ MAX_DIMENSIONS = 16
 ELEMENT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 STARTER = "starter"
 GENERATOR_FAMILIES = ("eg3d", "panohead", "portrait3d", "triplanenet", STARTER)
-HELPER_FAMILIES = ("arcface",)  # Networks that help inversion and make no heads.
+HELPER_FAMILIES = ("arcface", "smpl-body")  # What helps inversion and makes no heads.
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ def installed_generators() -> list[Installed]:
     return [one for one in _whole() if one.family in GENERATOR_FAMILIES]
 
 
-def installed_helpers() -> list[Installed]:
-    """The helpers whose weights are there and whole, by name."""
-    return [one for one in _whole() if one.family in HELPER_FAMILIES]
+def installed_helpers(*families: str) -> list[Installed]:
+    """The helpers whose weights are there and whole, by name; of all families when none is named."""
+    return [one for one in _whole() if one.family in (families or HELPER_FAMILIES)]
 
 
 def find_generator(name: str) -> Installed:

@@ -5,16 +5,23 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from backend import catalogue
 from backend.errors import SettingsError
+from backend.folders import models_folder
+from backend.partial_file import remove_abandoned
 
 if TYPE_CHECKING:
     from backend.checkpoint.licences import Licence
 
 FORMATS = ("eg3d-state-dict",)
 SHOWN = ("licence_accepted", "source_file", "source_sha256", "converter", "sha256", "config")
+
+HELPS = {
+    "arcface": "it helps to invert photos with EG3D's models",
+    "smpl-body": "3DPortraitGAN's models now turn necks and heads as a photo shows them",
+}
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -46,7 +53,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 def _add_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
-        help="a .pkl, .pt, .pth or .safetensors file of EG3D, PanoHead, 3DPortraitGAN, TriPlaneNet or ArcFace",
+        help="a .pkl, .pt, .pth or .safetensors file of EG3D, PanoHead, 3DPortraitGAN, TriPlaneNet or ArcFace, or a "
+        "SMPL body model (.pkl or .npz) for 3DPortraitGAN",
     )
     parser.add_argument("--name", help="what to call it (default: the file's name)")
     parser.add_argument(
@@ -58,6 +66,8 @@ def _add_add(parser: argparse.ArgumentParser) -> None:
 
 def _running(command: Command) -> Callable[[argparse.Namespace], int]:
     def run(options: argparse.Namespace) -> int:
+        for path in remove_abandoned(models_folder()):
+            _say(f"Removed {path.name}, which a stopped command had left half-written.", to=sys.stderr)
         command(options)
         return 0
 
@@ -76,7 +86,7 @@ def _add(options: argparse.Namespace) -> None:
     for remark in added.remarks:
         _say(remark)
     if added.family in catalogue.HELPER_FAMILIES:
-        _say(f"Added “{added.name}” ({added.family}): it helps to invert photos with EG3D's models.")
+        _say(f"Added “{added.name}” ({added.family}): {HELPS[added.family]}.")
     else:
         _say(f"Added “{added.name}” ({added.family}): protome invert PHOTO --model {_quoted(added.name)} -o head.glb")
 
@@ -152,11 +162,12 @@ def _asks(question: str) -> bool:
     return sys.stdin.readline().strip().casefold() in ("y", "yes")
 
 
-def _say(text: str) -> None:
+def _say(text: str, *, to: TextIO | None = None) -> None:
     # A file's name or note may hold what would steer a terminal.
     shown = "".join(character for character in text if character.isprintable() or character == "\n")
-    sys.stdout.write(f"{shown}\n")
-    sys.stdout.flush()
+    stream = to or sys.stdout
+    stream.write(f"{shown}\n")
+    stream.flush()
 
 
 def _quoted(name: str) -> str:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from backend.catalogue import parse_header
+from backend.checkpoint.body_file import body_tensors, is_body
 from backend.checkpoint.legacy_stream import read_legacy_stream, starts_like_legacy_stream
+from backend.checkpoint.numpy_zip import is_numpy_zip, read_numpy_zip
 from backend.checkpoint.pickle_machine import Budget, read_pickle
 from backend.checkpoint.plain import (
     SAFETENSORS_DTYPES,
@@ -20,15 +22,19 @@ from backend.checkpoint.plain import (
     Storage,
     contiguous_stride,
 )
-from backend.checkpoint.rebuild import PLAIN, allowed_in_network_pickles
+from backend.checkpoint.rebuild import PLAIN, allowed_in_pickles
 from backend.checkpoint.source import ByteSource, refuse
 from backend.checkpoint.torch_zip import read_torch_zip
 from backend.errors import ModelError
+from backend.generator.body_model import TENSORS
 
 MAX_DEPTH = 32
 MAX_TENSORS = 20_000
 MAX_OPTIONS = 2_000
 MAX_TEXT = 200  # Characters of an option, or of the name of a part.
+BODY = "body model"
+# Protocols 2 to 5, and dictionaries of 0 and 1.
+PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"(d", b"}q", b"}(", b"}.")
 STARTS = {
     b"\x1f\x8b": "a gzip file; unpack it first",
     b"7z\xbc\xaf": "a 7z file; unpack it first",
@@ -111,27 +117,38 @@ def _read(file: BufferedIOBase, file_bytes: int) -> Contents:
     file.seek(0)
     budget = Budget()
     source = ByteSource(file, 0, file_bytes)
+    if start.startswith(b"PK") and is_numpy_zip(file):
+        return _from_arrays(read_numpy_zip(file, TENSORS))
     if start.startswith(b"PK"):
         return _from_torch(read_torch_zip(file, file_bytes, budget))
     if starts_like_legacy_stream(start):
         return _from_torch(read_legacy_stream(source, PLAIN, budget))
-    if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return _from_network_pickle(read_pickle(source, allowed_in_network_pickles(budget), budget))
+    if start.startswith(PICKLES):
+        return _from_pickle(read_pickle(source, allowed_in_pickles(budget), budget))
     if start[8:9] == b"{":
         return _from_safetensors(file, file_bytes)
     kind = next((name for mark, name in STARTS.items() if start.lstrip().startswith(mark)), None)
     raise ModelError(
         f"This is {kind or 'no weight file that Protome knows'}. Choose the .pkl, .pt, .pth or .safetensors file of a "
-        "published network.",
+        "published network, or the .pkl or .npz file of a body model.",
         code="checkpoint_kind",
     )
 
 
-def _from_network_pickle(value: Any) -> Contents:
+def _from_arrays(arrays: Mapping[str, LazyTensor]) -> Contents:
+    if not is_body(arrays):
+        raise ModelError("This file of numpy's arrays is no body model.", code="checkpoint_kind")
+    return Contents(body_tensors(arrays), BODY)
+
+
+def _from_pickle(value: Any) -> Contents:
+    if isinstance(value, dict) and is_body(value):
+        return Contents(body_tensors(value), BODY)
     network = value.get("G_ema") if isinstance(value, dict) else None
     if not isinstance(network, PickledObject):
         raise ModelError(
-            "This pickle holds no G_ema, the averaged generator of a published network.", code="checkpoint_kind"
+            "This pickle holds no G_ema, the averaged generator of a published network, and is no body model either.",
+            code="checkpoint_kind",
         )
     state = network.state
     discriminator = value.get("D_ema")

@@ -13,11 +13,12 @@ from backend.checkpoint.plain import LazyTensor
 from backend.checkpoint.pose_prediction import PREFIX, predictor_config, predictor_shapes, predictor_tensors
 from backend.encoder import arcface, triplanenet
 from backend.errors import ModelError
-from backend.generator import official
+from backend.generator import body_model, official
 from backend.generator.config import Family, GeneratorConfig
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+BODY = "smpl-body"
 DECODER = "decoder."  # Where a TriPlaneNet file keeps its generator.
 AVERAGE = "latent_avg"
 NAMES_SHOWN = 12
@@ -55,6 +56,8 @@ def identify(contents: Contents, generator: Contents | None = None) -> Identifie
         return _identify_encoder(contents, generator)
     if generator is not None:
         raise ModelError("Only a TriPlaneNet file has a generator in another file.", code="checkpoint_network")
+    if contents.tensors.keys() >= set(body_model.TENSORS):
+        return _identify_body(contents)
     if contents.tensors.keys() >= {arcface.LAST, "body.0.res_layer.0.weight"}:
         check_shapes(contents.shapes, expected_shapes("arcface", None, contents.shapes))
         return Identified("arcface", None, dict(contents.tensors), [])
@@ -66,6 +69,14 @@ def identify(contents: Contents, generator: Contents | None = None) -> Identifie
             remarks.append("The file holds no pose predictor (D_ema); heads are taken to look straight ahead.")
     check_shapes(shapes_in(tensors), expected_shapes(config.family, config, shapes_in(tensors)))
     return Identified(config.family, config, tensors, remarks)
+
+
+def _identify_body(contents: Contents) -> Identified:
+    check_shapes(contents.shapes, expected_shapes(BODY, None, contents.shapes))
+    body_model.check_links({name: contents.tensors[name].read() for name in ("f", "kintree_table", "v_template")})
+    kind = body_model.JOINTS[contents.shapes["weights"][1]]
+    remarks = [f"This is {kind}; 3DPortraitGAN was trained with SMPL, so that its heads may sit a little beside it."]
+    return Identified(BODY, None, dict(contents.tensors), [] if kind == "SMPL" else remarks)
 
 
 def _identify_encoder(contents: Contents, generator: Contents | None) -> Identified:
@@ -159,6 +170,8 @@ def expected_shapes(family: str, config: GeneratorConfig | None, found: Shapes) 
 
 
 def _expected_shapes(family: str, config: GeneratorConfig | None, found: Shapes) -> dict[str, tuple[int, ...]]:
+    if family == BODY:
+        return body_model.expected_shapes(found)
     if config is None:
         return arcface.expected_shapes(arcface.read_config(found))
     shapes = official.expected_shapes(config)

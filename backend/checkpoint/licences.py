@@ -69,12 +69,21 @@ _ARCFACE = Licence(
     "that are mostly for research only; their terms are those of the place that this file is from.\n\n"
     f"{_OWN_DUTY}",
 )
+_BODY = Licence(
+    "SMPL Body Model License",
+    "no",
+    "SMPL and its extensions by the Max Planck Institute for Intelligent Systems come under licences of their own "
+    "(smpl.is.tue.mpg.de, smpl-x.is.tue.mpg.de), which every user accepts there: non-commercial research, education "
+    "and art only, and the files may not be passed on. Commercial use needs a licence from Meshcapade.\n\n"
+    f"{_OWN_DUTY}",
+)
 PUBLISHED = {
     "eg3d": _EG3D,
     "panohead": _PANOHEAD,
     "portrait3d": _PORTRAIT3D,
     "triplanenet": _TRIPLANENET,
     "arcface": _ARCFACE,
+    "smpl-body": _BODY,
 }
 
 

@@ -9,19 +9,24 @@ Source:
     PEP 307, PEP 3154 and PEP 574; the instruction list of the standard library's ``pickletools``.
 """
 
+import codecs
 import struct
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, no_type_check
 
 from backend.checkpoint.plain import Global, NumpyArray, NumpyType, PickledObject
-from backend.checkpoint.source import ByteSource, refuse
+from backend.checkpoint.source import ByteSource, in_memory, refuse
 from backend.errors import ModelError
 
 MAX_TEXT_BYTES = 2**24
 MAX_INTEGER_BYTES = 64
 MAX_KEY = 2**31  # Larger numbers could be chosen to collide in a dictionary.
+MAX_SHORT_STRING = 1024  # Bytes; Python 2 wrote texts and values alike, and texts are short.
 STOP = 0x2E
+# Found now: a codec's first use imports it, and nothing is imported because of a file.
+_UNESCAPE, _UNESCAPE_UNICODE = codecs.getdecoder("unicode_escape"), codecs.getdecoder("raw_unicode_escape")
 
 Rebuild = Callable[..., Any]
 
@@ -60,12 +65,14 @@ class Allowed:
         classes: Classes whose objects become ``PickledObject`` records.
         values: Names that only stand for themselves.
         persistent: Rebuilds what the file keeps outside of the pickle; None if there is no such thing.
+        is_old: Whether it may be one of Python 2, or of the protocols 0 and 1 that Python 2 preferred.
     """
 
     calls: Mapping[str, Rebuild]
     classes: frozenset[str] = frozenset()
     values: frozenset[str] = frozenset()
     persistent: Rebuild | None = None
+    is_old: bool = False
 
     def __contains__(self, name: str) -> bool:
         return name in self.calls or name in self.classes or name in self.values
@@ -97,13 +104,14 @@ class _Machine:
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []
         self.memory: dict[int, Any] = {}
+        self.instructions = _WITH_OLD_INSTRUCTIONS if allowed.is_old else _INSTRUCTIONS
 
     def run(self) -> Any:
         while (code := self.source.read(1)[0]) != STOP:
             self.budget.spend()
-            if code not in _INSTRUCTIONS:
+            if code not in self.instructions:
                 refuse(f"its pickle uses instruction {code:#04x}, which no published network needs.")
-            _INSTRUCTIONS[code](self)
+            self.instructions[code](self)
         if len(self.stack) != 1 or self.below:
             raise ValueError("a pickle leaves one value")
         return self.stack[0]
@@ -129,6 +137,38 @@ class _Machine:
 
     def push_bytes(self, size_bytes: int) -> None:
         self.stack.append(self.source.skip(self.source.read_integer(size_bytes)))
+
+    def push_byte_string(self, size_bytes: int) -> None:
+        size = self.source.read_integer(size_bytes)
+        short = size <= MAX_SHORT_STRING
+        self.stack.append(self.source.read(size).decode("latin1") if short else self.source.skip(size))
+
+    def push_written_string(self) -> None:
+        """What Python 2 wrote as in its source text: in quotes, with escapes."""
+        line = self.source.read_long_line()
+        if len(line) < 2 or line[:1] not in (b"'", b'"') or line[-1:] != line[:1]:
+            raise ValueError("a string is quoted")
+        with warnings.catch_warnings(action="ignore"):  # Of escapes that are none.
+            text, _ = _UNESCAPE(line[1:-1])
+        self.stack.append(text if len(text) <= MAX_SHORT_STRING else in_memory(text.encode("latin1")))
+
+    def push_written_text(self) -> None:
+        line = self.source.read_long_line()
+        self.budget.spend(text_bytes=len(line))
+        self.stack.append(_UNESCAPE_UNICODE(line)[0])
+
+    def push_written_integer(self) -> None:
+        line = self.source.read_line().removesuffix("L")
+        self.stack.append({"00": False, "01": True}[line] if line in ("00", "01") else int(line))
+
+    def push_list(self) -> None:
+        items = self.pop_mark()
+        self.stack.append(items)
+
+    def push_dictionary(self) -> None:
+        items = self.pop_mark()
+        self.stack.append({})
+        self.set_items(items)
 
     def push_integer(self, size_bytes: int) -> None:
         size = self.source.read_integer(size_bytes)
@@ -281,4 +321,18 @@ _INSTRUCTIONS: dict[int, Callable[[_Machine], object]] = {
     0x81: _Machine.make_object,  # NEWOBJ
     0x62: _Machine.set_state,  # BUILD
     0x51: _Machine.push_persistent,  # BINPERSID
+}
+
+_WITH_OLD_INSTRUCTIONS: dict[int, Callable[[_Machine], object]] = _INSTRUCTIONS | {
+    0x53: _Machine.push_written_string,  # STRING
+    0x54: lambda machine: machine.push_byte_string(4),  # BINSTRING
+    0x55: lambda machine: machine.push_byte_string(1),  # SHORT_BINSTRING
+    0x56: _Machine.push_written_text,  # UNICODE
+    0x49: _Machine.push_written_integer,  # INT
+    0x4C: _Machine.push_written_integer,  # LONG
+    0x46: lambda machine: machine.push(float(machine.source.read_line())),  # FLOAT
+    0x6C: _Machine.push_list,  # LIST
+    0x64: _Machine.push_dictionary,  # DICT
+    0x70: lambda machine: machine.remember(int(machine.source.read_line())),  # PUT
+    0x67: lambda machine: machine.push(machine.memory[int(machine.source.read_line())]),  # GET
 }

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backend.checkpoint.source import ByteSource, cut_short, refuse
+from backend.checkpoint.source import ByteSource, cut_short, in_memory, refuse
 
 MAX_DIMENSIONS = 16
 NUMPY_DTYPES = {
@@ -20,6 +20,9 @@ NUMPY_DTYPES = {
     "i4": torch.int32,
     "i8": torch.int64,
     "u1": torch.uint8,
+    "u2": torch.uint16,
+    "u4": torch.uint32,
+    "u8": torch.uint64,
     "b1": torch.bool,
 }
 STORAGE_DTYPES = {
@@ -101,12 +104,9 @@ class NumpyArray:
     def set_state(self, state: Any) -> None:
         """Take numpy's own state of an array: version, shape, type, order and values."""
         _, shape, element, is_fortran, values = state
-        if not isinstance(element, NumpyType) or not isinstance(values, ByteSource) or type(shape) is not tuple:
+        if not isinstance(element, NumpyType) or type(shape) is not tuple:
             refuse("it holds an unusual numpy array.")
-        stride = contiguous_stride(shape, is_fortran=bool(is_fortran))
-        storage = Storage(element.dtype, len(values) // element.dtype.itemsize)
-        storage.place(values)
-        self.content = LazyTensor(storage, 0, shape, stride)
+        self.content = array_of(as_bytes(values), element, shape, is_fortran=bool(is_fortran))
 
 
 @dataclass(eq=False)
@@ -189,6 +189,36 @@ class LazyTensor:
         if self.storage.dtype is torch.bool:
             return torch.frombuffer(data, dtype=torch.uint8).as_strided(self.shape, self.stride).contiguous() != 0
         return torch.frombuffer(data, dtype=self.storage.dtype).as_strided(self.shape, self.stride).contiguous()
+
+
+def as_bytes(data: Any) -> ByteSource:
+    """Bytes of a pickle. Python 2 wrote short ones as texts.
+
+    Raises:
+        ModelError: They are neither.
+    """
+    if type(data) is str:
+        return in_memory(data.encode("latin1"))
+    return data if isinstance(data, ByteSource) else refuse("values in it are no bytes.")
+
+
+def array_of(values: ByteSource, element: NumpyType, shape: tuple[int, ...], *, is_fortran: bool) -> LazyTensor:
+    """The tensor of a numpy array without gaps.
+
+    Raises:
+        ModelError: The values do not fill the shape.
+    """
+    stride = contiguous_stride(shape, is_fortran=is_fortran)
+    storage = Storage(element.dtype, len(values) // element.dtype.itemsize)
+    storage.place(values)
+    return LazyTensor(storage, 0, shape, stride)
+
+
+def held(values: Tensor) -> LazyTensor:
+    """A tensor that is in memory, as those that are still in the file."""
+    storage = Storage(values.dtype, values.numel())
+    storage.place(in_memory(values.contiguous().numpy().tobytes()))
+    return LazyTensor(storage, 0, tuple(values.shape), contiguous_stride(tuple(values.shape)))
 
 
 def contiguous_stride(shape: tuple[Any, ...], *, is_fortran: bool = False) -> tuple[int, ...]:

@@ -4,13 +4,13 @@
 The names are those that files of the published networks hold (EG3D.md section 3.3); none of them is ever imported.
 """
 
-import io
+from dataclasses import replace
 from typing import Any
 
 from backend.checkpoint.legacy_stream import read_legacy_stream
 from backend.checkpoint.pickle_machine import Allowed, Budget, Rebuild
-from backend.checkpoint.plain import LazyTensor, NumpyArray, NumpyType, PickledObject, Storage
-from backend.checkpoint.source import ByteSource, refuse
+from backend.checkpoint.plain import Global, LazyTensor, NumpyArray, NumpyType, PickledObject, Storage, as_bytes
+from backend.checkpoint.source import ByteSource, in_memory, refuse
 
 # Classes that the published networks keep by reference; their objects become records.
 BY_REFERENCE = frozenset(
@@ -30,6 +30,11 @@ BY_REFERENCE = frozenset(
         "torch.nn.modules.activation.Softplus",
     }
 )
+# Classes of the arrays in body model files; their objects become records too.
+OF_BODIES = frozenset({"chumpy.ch.Ch"}) | {
+    f"scipy.sparse.{module}{kind}.{kind}_matrix" for module in ("", "_") for kind in ("csc", "csr", "coo")
+}
+OBJECT = frozenset({"__builtin__.object", "builtins.object"})
 PERSISTENT_FIELDS = {"type", "version", "module_src", "class_name", "state"}
 
 
@@ -37,7 +42,7 @@ def allowed_in_network_pickles(budget: Budget) -> Allowed:
     """What an official ``.pkl`` may name: persistent objects, a few classes, and tensors with streams inside."""
 
     def storage_stream(data: Any) -> Storage:
-        value = read_legacy_stream(_bytes(data).again(), Allowed({}), budget)
+        value = read_legacy_stream(as_bytes(data).again(), Allowed({}), budget)
         return value if isinstance(value, Storage) else refuse("a tensor's values in it are no plain values.")
 
     calls = {
@@ -45,6 +50,27 @@ def allowed_in_network_pickles(budget: Budget) -> Allowed:
         "torch.storage._load_from_bytes": storage_stream,
     }
     return Allowed({**PLAIN.calls, **calls}, classes=BY_REFERENCE, values=PLAIN.values)
+
+
+def allowed_in_pickles(budget: Budget) -> Allowed:
+    """What a ``.pkl`` may name: an official one of a network, or a body model that Python 2 wrote."""
+    network = allowed_in_network_pickles(budget)
+    calls = {"copy_reg._reconstructor": _old_object, "copyreg._reconstructor": _old_object}
+    return replace(
+        network,
+        calls={**network.calls, **calls},
+        classes=network.classes | OF_BODIES,
+        values=network.values | OBJECT,
+        is_old=True,
+    )
+
+
+def _old_object(kind: Any, base: Any, state: Any) -> PickledObject:
+    """An object as protocols before 2 write it; its attributes follow."""
+    names = [str(one) if isinstance(one, Global) else "" for one in (kind, base)]
+    if names[0] not in OF_BODIES or names[1] not in OBJECT or state is not None:
+        refuse("it makes an object in a way that no published body model needs.")
+    return PickledObject(kind.name)
 
 
 def _persistent_object(meta: Any) -> PickledObject:
@@ -80,8 +106,7 @@ def _encoded(text: Any, encoding: Any) -> ByteSource:
     """Bytes as pickles of protocol 2 write them."""
     if type(text) is not str or encoding != "latin1":
         refuse("it holds bytes in an unusual way.")
-    data = text.encode("latin1")
-    return ByteSource(io.BytesIO(data), 0, len(data))
+    return in_memory(text.encode("latin1"))
 
 
 def _numpy_type(code: Any, *_: Any) -> NumpyType:
@@ -92,17 +117,13 @@ def _numpy_scalar(element: Any, data: Any) -> float | int | bool:
     if not isinstance(element, NumpyType):
         refuse("it holds a numpy number without a type.")
     storage = Storage(element.dtype, 1)
-    storage.place(_bytes(data))
+    storage.place(as_bytes(data))
     number: float | int | bool = LazyTensor(storage, 0, (), ()).read().item()
     return number
 
 
 def _numpy_array(*_: Any) -> NumpyArray:
     return NumpyArray()
-
-
-def _bytes(data: Any) -> ByteSource:
-    return data if isinstance(data, ByteSource) else refuse("values in it are no bytes.")
 
 
 _ARRAYS: dict[str, Rebuild] = {"scalar": _numpy_scalar, "_reconstruct": _numpy_array}

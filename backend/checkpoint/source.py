@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stretch of a file, read piece by piece; nothing is read before it is asked for, and never more than is there."""
 
-from io import BufferedIOBase
+from io import BufferedIOBase, BytesIO
 from typing import NoReturn, no_type_check
 
 from backend.errors import ModelError
@@ -64,6 +64,15 @@ class ByteSource:
         self._at += len(line)
         return line[:-1].decode("utf-8")
 
+    def read_long_line(self) -> bytes:
+        """The bytes up to the next line feed, however far it is."""
+        self._file.seek(self._at)
+        line = self._file.readline(self.remaining)
+        if not line.endswith(b"\n"):
+            cut_short()
+        self._at += len(line)
+        return line[:-1]
+
     def skip(self, count: int) -> "ByteSource":
         """Step over ``count`` bytes; they stay where they are and can be read later."""
         if not 0 <= count <= self._stop - self._at:
@@ -80,6 +89,11 @@ class ByteSource:
         if self._file.readinto(data) != count:
             cut_short()
         return data
+
+
+def in_memory(data: bytes) -> ByteSource:
+    """Bytes that are in no file any more as a source."""
+    return ByteSource(BytesIO(data), 0, len(data))
 
 
 def cut_short() -> NoReturn:

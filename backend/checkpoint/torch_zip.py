@@ -8,7 +8,6 @@ Source:
     APPNOTE.TXT, the zip specification, for the local header.
 """
 
-import stat
 import struct
 import zipfile
 from dataclasses import replace
@@ -21,11 +20,9 @@ from backend.checkpoint.pickle_machine import Budget, read_pickle
 from backend.checkpoint.plain import STORAGE_DTYPES, Storage
 from backend.checkpoint.rebuild import PLAIN
 from backend.checkpoint.source import ByteSource, cut_short, refuse
-from backend.errors import ModelError
+from backend.checkpoint.zip_directory import zip_directory
 
-MAX_DIRECTORY_BYTES = 2**22  # Of a checkpoint with 5 000 tensors: 400 kB.
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")
-ENCRYPTED = 0x1
 
 
 def read_torch_zip(file: BufferedIOBase, file_bytes: int, budget: Budget) -> Any:
@@ -72,33 +69,10 @@ class _PlacedStorages(StorageTable):
         return storage
 
 
-class _ShortReads:
-    """The file as the directory's reader sees it; a directory of an absurd size is refused before it is read."""
-
-    def __init__(self, file: BufferedIOBase) -> None:
-        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
-        self._file = file
-
-    def read(self, count: int = -1) -> bytes:
-        data = self._file.read(min(count, MAX_DIRECTORY_BYTES + 1) if count >= 0 else MAX_DIRECTORY_BYTES + 1)
-        if len(data) > MAX_DIRECTORY_BYTES:
-            refuse("its zip directory is far larger than any published network's.")
-        return data
-
-
 def _entries(file: BufferedIOBase, file_bytes: int) -> dict[str, ByteSource]:
-    try:
-        with zipfile.ZipFile(_ShortReads(file)) as archive:
-            infos = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError, struct.error) as error:
-        raise ModelError(
-            "The zip file is damaged or not downloaded whole. Download it again.", code="checkpoint_damaged"
-        ) from error
     entries: dict[str, ByteSource] = {}
-    for info in infos:
+    for info in zip_directory(file):
         _check(info)
-        if info.filename in entries:
-            refuse("its zip directory names an entry twice.")
         if not info.is_dir():
             entries[info.filename] = _stored_data(file, file_bytes, info)
     if sum(map(len, entries.values())) > file_bytes:
@@ -107,13 +81,6 @@ def _entries(file: BufferedIOBase, file_bytes: int) -> dict[str, ByteSource]:
 
 
 def _check(info: zipfile.ZipInfo) -> None:
-    path = PurePosixPath(info.filename)
-    if path.is_absolute() or ".." in path.parts or "\\" in info.filename or ":" in info.filename:
-        refuse("a name in its zip directory leaves the folder.")
-    if stat.S_ISLNK(info.external_attr >> 16):
-        refuse("its zip file holds a link.")
-    if info.flag_bits & ENCRYPTED:
-        refuse("its zip file is encrypted.")
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         refuse("its zip file is compressed, which torch.save never does.")
 

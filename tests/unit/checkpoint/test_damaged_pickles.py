@@ -14,6 +14,7 @@ from backend.checkpoint.legacy_stream import read_legacy_stream
 from backend.checkpoint.pickle_machine import Budget
 from backend.checkpoint.rebuild import PLAIN
 from backend.errors import ModelError
+from tests.bodies import as_published, body_arrays, python2_pickle
 from tests.checkpoints import network_pickle
 from tests.pickles import LOAD, call, code_of, legacy, source, stream_code
 from tests.unit.parity import FOLDER
@@ -91,10 +92,15 @@ sys.stdout.write(f"{outcomes.count(None)} of {len(outcomes)}")
 """
 
 
-def test_whatever_the_bytes_say_nothing_is_run_imported_or_opened(tmp_path):
+@pytest.mark.parametrize(
+    "made",
+    [network_pickle, lambda: python2_pickle(as_published(body_arrays(subdivisions=0)), 0)],
+    ids=["network", "body model of Python 2"],
+)
+def test_whatever_the_bytes_say_nothing_is_run_imported_or_opened(tmp_path, made):
     """In a process of its own, because the tests' shape checks compile and run code all the time."""
     path = tmp_path / "changed.pkl"
-    path.write_bytes(network_pickle())
+    path.write_bytes(made())
     hostile = sorted(map(str, FOLDER.glob("*evil*.pkl")))
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, path, *hostile], cwd=ROOT, capture_output=True, text=True, timeout=300

@@ -12,8 +12,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from backend.checkpoint import torch_zip
+from backend.checkpoint import zip_directory
 from backend.checkpoint.contents import open_contents
+from backend.checkpoint.pickle_machine import Budget
+from backend.checkpoint.torch_zip import read_torch_zip
 from backend.errors import ModelError
 from tests.checkpoints import HOSTILE_SAFETENSORS
 
@@ -180,7 +182,7 @@ def test_directories_that_lie_are_refused(path, signature, offset, data, sentenc
 
 
 def test_a_huge_directory_is_not_read(path, monkeypatch):
-    monkeypatch.setattr(torch_zip, "MAX_DIRECTORY_BYTES", 200)
+    monkeypatch.setattr(zip_directory, "MAX_DIRECTORY_BYTES", 200)
     torch.save({f"tensor {i}": torch.zeros(1) for i in range(20)}, path)
     assert "far larger" in str(refusal(path))
 
@@ -288,6 +290,6 @@ def test_large_values_are_not_read_before_they_are_asked_for(path):
             return done
 
     with io.BufferedReader(Counting(path), buffer_size=512) as file:
-        value = torch_zip.read_torch_zip(file, path.stat().st_size, torch_zip.Budget())
+        value = read_torch_zip(file, path.stat().st_size, Budget())
         assert value["b"].read().tolist() == [1, 1, 1]
         assert Counting.count < 200_000
