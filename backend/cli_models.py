@@ -11,6 +11,8 @@ from backend import catalogue
 from backend.errors import SettingsError
 from backend.folders import models_folder
 from backend.partial_file import remove_abandoned
+from backend.folders import models_folder
+from backend.partial_file import remove_abandoned
 
 if TYPE_CHECKING:
     from backend.checkpoint.licences import Licence
@@ -66,6 +68,8 @@ def _add_add(parser: argparse.ArgumentParser) -> None:
 
 def _running(command: Command) -> Callable[[argparse.Namespace], int]:
     def run(options: argparse.Namespace) -> int:
+        for path in remove_abandoned(models_folder()):
+            sys.stderr.write(f"Removed {_plain(path.name)}, which a stopped command had left half-written.\n")
         for path in remove_abandoned(models_folder()):
             _say(f"Removed {path.name}, which a stopped command had left half-written.", to=sys.stderr)
         command(options)
@@ -162,12 +166,14 @@ def _asks(question: str) -> bool:
     return sys.stdin.readline().strip().casefold() in ("y", "yes")
 
 
-def _say(text: str, *, to: TextIO | None = None) -> None:
-    # A file's name or note may hold what would steer a terminal.
-    shown = "".join(character for character in text if character.isprintable() or character == "\n")
-    stream = to or sys.stdout
-    stream.write(f"{shown}\n")
-    stream.flush()
+def _say(text: str) -> None:
+    sys.stdout.write(f"{_plain(text)}\n")
+    sys.stdout.flush()
+
+
+def _plain(text: str) -> str:
+    """Without what would steer a terminal, which a file's name or note may hold."""
+    return "".join(character for character in text if character.isprintable() or character == "\n")
 
 
 def _quoted(name: str) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from backend.errors import ModelError
 from backend.folders import PHOTO_MODELS, model_path, starter_path
+from backend.partial_file import partial_path
 
 ALIGNMENT = 8  # Bytes; of the header, as the format's own library writes it.
 ELEMENTS = {
@@ -74,7 +75,7 @@ def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
         OSError: The folder cannot be written or the disk is full; a file that was there before is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = partial_path(path)
     try:
         with partial.open("xb") as file:
             _write(file, tensors, metadata | {"sha256": content_hash(tensors)})

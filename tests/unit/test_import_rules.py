@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BACKEND_LEVELS = [
     # contracts
     "errors config camera mesh field progress folders flatbuffer",
-    "head protocol timing output device threads",
+    "head protocol timing output device threads partial_file",
     # files
     "models record staging catalogue tflite",
     "glb resample lattice packing texels raycast",
