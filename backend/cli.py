@@ -185,15 +185,19 @@ def _run_job(options: argparse.Namespace, job: Job) -> int:
         if options.progress == "json":
             console.send(Done(JOB_ID, outcome))
         else:
-            _say_licence(console, outcome)
+            _say_notes(console, outcome)
             console.stdout.write(f"{outcome['output']}\n")
         return OK
 
 
-def _say_licence(console: Console, outcome: jobs.Result) -> None:
-    """Only where the head may not be used freely."""
+def _say_notes(console: Console, outcome: jobs.Result) -> None:
+    """The licence only where the head may not be used freely."""
     content = outcome["report"]
-    if isinstance(content, dict) and content["model"]["commercial_use"] != "yes":
+    if not isinstance(content, dict):
+        return
+    for note in content.get("notes", []):
+        console.say(note)
+    if content["model"]["commercial_use"] != "yes":
         console.say(content["licence_note"])
 
 

@@ -117,6 +117,7 @@ class _Finished:
     morph_targets: list[MorphTarget]
     metres_per_unit: float
     scores: dict[str, float]
+    notes: list[str]
 
 
 def _finish(model: PortraitModel[CodesT], head: KeptHead[CodesT], settings: Settings, clock: StageClock) -> _Finished:
@@ -145,7 +146,7 @@ def _finish(model: PortraitModel[CodesT], head: KeptHead[CodesT], settings: Sett
         targets = bound.morph_targets(normals)
     with clock.stage("likeness"):
         scores = likeness(mesh, texture, head.portrait.camera, head.portrait.pixels())
-    return _Finished(mesh, texture, targets, model.metres_per_unit(head.codes), scores)
+    return _Finished(mesh, texture, targets, model.metres_per_unit(head.codes), scores, model.notes(head.codes))
 
 
 def _complete(
@@ -157,6 +158,7 @@ def _complete(
         "scores": scores,
         "mesh": mesh_quality(finished.mesh),
         "model": record.generator,
+        "notes": finished.notes,
         "device": settings.device,
         "seed": record.seed,
     }

@@ -89,6 +89,11 @@ GRID_OPTIONS = {
 }
 
 
+PORTRAIT = replace(
+    GRID, family="portrait3d", pose_dim=6, has_camera_shift=False, mesh_share=0.8, raw_level=15.0, clamp=None
+)
+
+
 class Persistent:
     """Pickles as the published training tools pickle an object with its class's source text."""
 
@@ -180,6 +185,25 @@ def network_pickle(
         content = {"training_set_kwargs": None, "G": None, "D": None, "G_ema": network, "augment_pipe": None}
         content |= {name: as_module(part) for name, part in (others or {}).items()}
         return pickle.dumps(content, protocol)
+
+
+def portrait_state() -> dict[str, Tensor]:
+    """A 3DPortraitGAN generator; the body's arrays, which are SMPL's, are left out."""
+    return network_state(PORTRAIT) | {"renderer.shaped_smpl": torch.ones(4, 5, 3)}
+
+
+def portrait_pickle(predictor: dict[str, Tensor], state: dict[str, Tensor] | None = None) -> bytes:
+    """An official ``.pkl`` of 3DPortraitGAN.
+
+    Args:
+        predictor: Of poses; parts that only training needs come on top.
+        state: Of the generator; a random one when omitted.
+    """
+    training = {"mapping.fc0.weight": torch.ones(2, 2), "b4.fc.weight": torch.ones(2, 2), "b4.out.bias": torch.ones(2)}
+    options = {name: value for name, value in GRID_OPTIONS.items() if name not in ("triplane_size", "trans_reg")}
+    init = INIT | {"thickness": 0.25, "explicitly_symmetry": True, "batch_size": 4}
+    others = {"D_ema": predictor | training}
+    return network_pickle(portrait_state() if state is None else state, init=init, rendering=options, others=others)
 
 
 def safetensors(header: object, data: bytes = b"", *, length: int | None = None) -> bytes:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Points near a posed body carried to where they are on the body at rest, by the body's nearest triangle.
 
-3DPortraitGAN's planes hold a head at rest. The body mesh of a pose is the caller's to bring: the published one is
-made with SMPL, whose files are licensed to their user and not part of this project. Without it the generator renders
-and meshes the head at rest.
+3DPortraitGAN's planes hold a head at rest. The body mesh of a pose comes from a body model (`body_model`) that the
+user brings: the published one is SMPL, whose files are licensed to their user and not part of this project. Without
+it the generator renders and meshes the head at rest.
 
 Source:
     Wu et al. 2023, 3DPortraitGAN, arXiv:2307.14770, section 3.2 (mesh-guided deformation).
@@ -69,6 +69,35 @@ class MeshDeformation:
         local = (posed.mT @ (points - posed_origin)[..., None]).squeeze(-1)
         carried = (rest @ local[..., None]).squeeze(-1) + rest_origin
         return torch.where(index[..., None] < 0, points, carried)
+
+
+class LatticeDeformation:
+    """A deformation read from a lattice of its displacements: quick on any device, and without steps.
+
+    The nearest triangle of millions of points takes many seconds, at every look at the head. Between its steps the
+    map is rigid, so that interpolation is exact there; at the steps it is smoothed over one cell.
+
+    Args:
+        exact: Of one head.
+        side: Edge of the lattice's cube around the origin, world units; points outside stay.
+        nodes: Along an edge.
+    """
+
+    def __init__(self, exact: MeshDeformation, *, side: float, nodes: int) -> None:
+        self.side = side
+        steps = torch.linspace(-side / 2, side / 2, nodes)
+        z, y, x = torch.meshgrid(steps, steps, steps, indexing="ij")
+        places = torch.stack([x, y, z], dim=-1).reshape(1, -1, 3)
+        moves = exact(places.to(exact.posed.dtype)) - places
+        self._moves = moves[0].T.reshape(1, 3, nodes, nodes, nodes).float()
+
+    def __call__(self, points: Float[Tensor, "b n 3"]) -> Float[Tensor, "b n 3"]:
+        """Where posed points are at rest."""
+        self._moves = self._moves.to(points.device)
+        grid = points.detach().reshape(1, -1, 1, 1, 3).float() * (2 / self.side)
+        moves = functional.grid_sample(self._moves, grid, padding_mode="border", align_corners=True)
+        is_inside = (points.abs() <= self.side / 2).all(-1, keepdim=True)
+        return points + torch.where(is_inside, moves.reshape(3, -1).T.reshape(points.shape), 0).to(points)
 
 
 def triangle_frames(

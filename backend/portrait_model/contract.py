@@ -135,6 +135,10 @@ class PortraitModel(Protocol[CodesT]):
         """World unit in metres, so that the head has real size."""
         ...
 
+    def notes(self, codes: CodesT, /) -> list[str]:
+        """Sentences for the report on what a reader of it should know of the head."""
+        ...
+
     def to_arrays(self, codes: CodesT) -> dict[str, np.ndarray]:
         """The codes as the record keeps them, by the names of ``code_shapes``; optional ones may be missing."""
         ...

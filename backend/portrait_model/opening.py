@@ -6,12 +6,13 @@ from typing import Any
 import torch
 
 from backend.catalogue import STARTER, Installed, find_generator, installed_generators, installed_helpers
-from backend.checkpoint.loading import load_generator
+from backend.checkpoint.loading import LoadedGenerator, load_generator
 from backend.config import Settings
 from backend.device import choose_device
 from backend.encoder.arcface import load_arcface
 from backend.errors import RecordError, SettingsError
 from backend.folders import starter_encoder_path, starter_path
+from backend.generator.body_model import BodyModel
 from backend.generator.config import Family
 from backend.head import HeadRecord
 from backend.inversion.encoding import triplanenet_encoder
@@ -19,6 +20,7 @@ from backend.inversion.identity_term import with_identity
 from backend.inversion.method import Perception
 from backend.inversion.perception import picture_distance
 from backend.models import read_weights
+from backend.portrait_model.bodies import Bodies
 from backend.portrait_model.contract import PortraitModel
 from backend.portrait_model.published import PublishedModel
 from backend.portrait_model.slider_file import read_sliders, sliders_path
@@ -75,6 +77,7 @@ def _open(installed: Installed, settings: Settings) -> PortraitModel[Any]:
     template = load_starter(starter_path()).template
     encoder = None if loaded.encoder is None else triplanenet_encoder(loaded.encoder.to(device))
     perception = _perception(loaded.generator.config.family, device)
+    bodies = _bodies(loaded, device) if loaded.generator.config.family == "portrait3d" else None
     sliders = sliders_path(installed.name)
     directions = read_sliders(sliders, generator_id=loaded.identity["id"]) if sliders.is_file() else None
     return PublishedModel(
@@ -84,6 +87,7 @@ def _open(installed: Installed, settings: Settings) -> PortraitModel[Any]:
         directions=directions,
         encoder=encoder,
         perception=perception,
+        bodies=bodies,
     )
 
 
@@ -96,9 +100,17 @@ def _encoder_of(starter: Starter, device: torch.device) -> StarterEncoder | None
     return encoder.to(device) if generator_id == starter.identity["id"] else None
 
 
+def _bodies(loaded: LoadedGenerator, device: torch.device) -> Bodies:
+    """The pose predictor that came with the generator, and the user's body model: a neutral one if there is one."""
+    predictor = None if loaded.pose_predictor is None else loaded.pose_predictor.to(device)
+    helpers = sorted(installed_helpers("smpl-body"), key=lambda one: "neutral" not in one.name.casefold())
+    body = BodyModel.from_tensors(read_weights(helpers[0].path)[0]) if helpers else None
+    return Bodies(loaded.generator.config, predictor, body)
+
+
 def _perception(family: Family, device: torch.device) -> Perception | None:
     """With the face recognition network that the user has added; it knows the crop of EG3D's portraits only."""
-    helpers = installed_helpers()
+    helpers = installed_helpers("arcface")
     if not helpers or family != "eg3d":
         return None
     network = load_arcface(read_weights(helpers[0].path)[0]).to(device)

@@ -22,18 +22,22 @@ class PlaneCodes:
         metres_per_unit: Of the head's world, so that its eyes are as far apart as people's are.
         plane_offset: Added to the planes; None for nothing.
         tuned: Added to weights behind the planes, by name.
+        pose: Of neck and head, radians; None for a head at rest.
     """
 
     ws: Float[np.ndarray, "num_ws w_dim"]
     metres_per_unit: float
     plane_offset: Float[np.ndarray, "3 cd r r"] | None = None
     tuned: Mapping[str, np.ndarray] = field(default_factory=dict)
+    pose: Float[np.ndarray, "6"] | None = None
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """By name, as a record keeps them."""
         arrays = {"ws": self.ws, "metres_per_unit": np.array(self.metres_per_unit)}
         if self.plane_offset is not None:
             arrays["plane_offset"] = self.plane_offset
+        if self.pose is not None:
+            arrays["pose"] = self.pose
         return arrays | {f"{TUNED}{name}": change for name, change in self.tuned.items()}
 
     @staticmethod
@@ -44,7 +48,8 @@ class PlaneCodes:
             KeyError: An array is missing.
         """
         tuned = {name.removeprefix(TUNED): array for name, array in arrays.items() if name.startswith(TUNED)}
-        return PlaneCodes(arrays["ws"], float(arrays["metres_per_unit"]), arrays.get("plane_offset"), tuned)
+        scale, offset, pose = float(arrays["metres_per_unit"]), arrays.get("plane_offset"), arrays.get("pose")
+        return PlaneCodes(arrays["ws"], scale, offset, tuned, pose)
 
 
 @dataclass(frozen=True)

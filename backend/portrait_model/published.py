@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A published generator on the main path: its own crop and camera, planes, pictures of its own for the texture.
 
-Canonical space and world are the generator's own, moved so that the origin lies in the head; 3DPortraitGAN's is the
-rest pose. The generator's world keeps its unit, which ``metres_per_unit`` turns into metres.
+Canonical space and world are the generator's own, moved so that the origin lies in the head. 3DPortraitGAN's canonical
+space is the rest pose; its world is the photo's pose where a body model is installed (``bodies.py``). The generator's
+world keeps its unit, which ``metres_per_unit`` turns into metres.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from backend.alignment import Portrait
 from backend.camera import Camera, look_at_camera
 from backend.config import Settings, SurfaceConfig, TextureConfig
 from backend.generator.plane_generator import Images, PlaneField, PlaneGenerator
+from backend.generator.posed_head import PosedHead
 from backend.head import MorphTarget
 from backend.inversion.cameras import cameras_of
 from backend.inversion.method import Encoder, Inversion, Perception, PosedPortrait
@@ -26,6 +28,7 @@ from backend.inversion.plane_model import PlaneHead, PlaneModel, tuned_generator
 from backend.landmarks import Face
 from backend.mesh import Mesh
 from backend.photo import Photo
+from backend.portrait_model.bodies import Bodies, turns_deg
 from backend.portrait_model.contract import PORTRAIT_PX, Fit
 from backend.portrait_model.explore import explore_directions
 from backend.portrait_model.eye_distance import metres_per_unit
@@ -52,6 +55,7 @@ class PublishedModel:
         directions: The sliders; found in the weights when omitted.
         encoder: Of this generator, when one is installed.
         perception: How pictures are compared; without any network that the user brought when omitted.
+        bodies: For a generator of posed heads.
     """
 
     moved_codes: tuple[str, ...] = ("ws",)
@@ -66,6 +70,7 @@ class PublishedModel:
         directions: list[PlaneDirection] | None = None,
         encoder: Encoder | None = None,
         perception: Perception | None = None,
+        bodies: Bodies | None = None,
     ) -> None:
         config = generator.config
         self.generator, self.identity = generator, identity
@@ -74,11 +79,13 @@ class PublishedModel:
         self.texture = TextureConfig(symmetric_above=self.placement.symmetric_above)
         self._framing = Framing(config.family, config.camera, template)
         self._directions, self._encoder, self._perception = directions, encoder, perception
+        self._bodies = bodies
+        self._last_body: tuple[bytes, PosedHead | None] = (b"", None)
         planes = (3, config.plane_channels * config.plane_depth, config.plane_resolution, config.plane_resolution)
         weights = {f"{TUNED}{name}": tuple(value.shape) for name, value in generator.state_dict().items()}
         num_ws = generator.backbone.synthesis.num_ws
         self.code_shapes: dict[str, tuple[int, ...]] = {
-            **weights, "ws": (num_ws, config.w_dim), "metres_per_unit": (), "plane_offset": planes,
+            **weights, "ws": (num_ws, config.w_dim), "metres_per_unit": (), "plane_offset": planes, "pose": (6,),
         }  # fmt: skip
 
     @cached_property
@@ -97,11 +104,16 @@ class PublishedModel:
         """The crop that the family was trained on."""
         return self._framing.align(photo, face, size_px=PORTRAIT_PX)
 
-    def fit(self, _: Photo, portrait: Portrait, __: Float[Tensor, "1 1 s s"]) -> Fit[PlaneCodes]:
-        """The camera from the landmarks, and the average head."""
+    def fit(self, _: Photo, portrait: Portrait, mask: Float[Tensor, "1 1 s s"]) -> Fit[PlaneCodes]:
+        """The camera from the landmarks, the pose of neck and head where the generator knows, and the average head."""
         camera, residual_m = self._framing.fit(portrait)
-        codes = PlaneCodes(self.plane_model.mean_ws[0].cpu().numpy(), self.placement.metres_per_unit)
-        return Fit(self._from_generator(camera), codes, {"landmark_mm": round(1000 * residual_m, 3)})
+        scores, pose = {"landmark_mm": round(1000 * residual_m, 3)}, None
+        if self._bodies is not None:
+            pose, camera = self._bodies.fit(portrait.image, mask, camera)
+        if pose is not None:
+            scores |= dict(zip(("neck_deg", "head_deg"), np.round(turns_deg(pose), 2).tolist(), strict=True))
+        ws = self._posed_model(pose).mean_ws[0].cpu().numpy()
+        return Fit(self._from_generator(camera), PlaneCodes(ws, self.placement.metres_per_unit, pose=pose), scores)
 
     def invert(
         self,
@@ -122,7 +134,7 @@ class PublishedModel:
         )
         inversion = invert(
             settings.method,
-            self.plane_model,
+            self._posed_model(fit.codes.pose),
             [posed],
             quality=settings.quality,
             seed=settings.seed,
@@ -130,7 +142,7 @@ class PublishedModel:
             encoder=self._encoder,
             perception=self._perception,
         )
-        codes = self._codes_of(inversion)
+        codes = replace(self._codes_of(inversion), pose=fit.codes.pose)
         losses = {name: round(value, 5) for name, value in inversion.losses.items()}
         return self._measured(codes), {**losses, "confidence": round(inversion.confidence, 4)}
 
@@ -147,16 +159,21 @@ class PublishedModel:
 
     def bind(self, surface: Mesh, codes: PlaneCodes) -> "FollowingMesh":
         """Let the mesh follow the field along its normals."""
-        return FollowingMesh(self, FieldMesh(surface, self.field(codes), codes.metres_per_unit), codes)
+        motions = self._motions(surface.vertices, codes)
+        return FollowingMesh(self, FieldMesh(surface, self.field(codes), codes.metres_per_unit), codes, motions)
 
     def views(self, codes: PlaneCodes) -> list[PhotoView]:
         """Pictures as sharp as the generator makes them, from where it was trained to be seen."""
-        head = self._head(codes)
+        head = self._head(codes, is_posed=True)
         return [self._view(head, camera) for camera in self._around(self.placement.yaws_deg)]
 
     def metres_per_unit(self, codes: PlaneCodes) -> float:
         """As measured on the head in the photo."""
         return codes.metres_per_unit
+
+    def notes(self, codes: PlaneCodes) -> list[str]:
+        """On the pose of neck and head, for a generator that has one."""
+        return [] if self._bodies is None else self._bodies.notes(codes.pose)
 
     def to_arrays(self, codes: PlaneCodes) -> dict[str, np.ndarray]:
         """See ``PlaneCodes.to_arrays``."""
@@ -166,13 +183,39 @@ class PublishedModel:
         """See ``PlaneCodes.from_arrays``."""
         return PlaneCodes.from_arrays(arrays)
 
+    def _body(self, pose: Float[np.ndarray, "6"] | None) -> PosedHead | None:
+        """The body in a pose; the last one is kept, because its deformation takes seconds to make."""
+        if self._bodies is None or pose is None:
+            return None
+        if self._last_body[0] != pose.tobytes():
+            self._last_body = (pose.tobytes(), self._bodies.posed(pose))
+        return self._last_body[1]
+
+    def _posed_model(self, pose: Float[np.ndarray, "6"] | None) -> PlaneModel:
+        """The generator as it shows heads of a pose."""
+        if pose is None:
+            return self.plane_model
+        body = self._body(pose)
+        deform = None if body is None else body.deformation
+        return PlaneModel(self.generator, pose=self._tensor(pose)[None], deform=deform)
+
+    def _motions(self, places: Float[np.ndarray, "v 3"], codes: PlaneCodes) -> Float[np.ndarray, "v 4 4"] | None:
+        """What the pose does to places in canonical space; None where they stay."""
+        body = self._body(codes.pose)
+        if body is None:
+            return None
+        there, back = np.eye(4), np.eye(4)
+        there[:3, 3], back[:3, 3] = self.placement.head, np.negative(self.placement.head)
+        return back @ body.motions(places + np.array(self.placement.head)) @ there
+
     @torch.no_grad()
-    def _head(self, codes: PlaneCodes) -> PlaneHead:
-        model = self.plane_model
+    def _head(self, codes: PlaneCodes, *, is_posed: bool = False) -> PlaneHead:
+        generator = self.generator
         if codes.tuned:
             changes = {name: torch.from_numpy(change.astype(np.float32)) for name, change in codes.tuned.items()}
-            model = PlaneModel(tuned_generator(self.generator, changes))
-        head = model.head(self._tensor(codes.ws)[None])
+            generator = tuned_generator(generator, changes)
+        body = self._body(codes.pose) if is_posed else None
+        head = PlaneModel(generator, deform=body and body.deformation).head(self._tensor(codes.ws)[None])
         return head if codes.plane_offset is None else head.moved(self._tensor(codes.plane_offset)[None])
 
     @torch.no_grad()
@@ -276,24 +319,28 @@ class FollowingMesh:
         model: Makes the fields of other codes.
         mesh: Follows fields.
         codes: Of the field that was meshed.
+        motions: What the body's pose does to each vertex; None for a head at rest.
     """
 
     model: PublishedModel
     mesh: FieldMesh
     codes: PlaneCodes
+    motions: Float[np.ndarray, "v 4 4"] | None = None
 
     def vertices(self, codes: PlaneCodes) -> Float[np.ndarray, "v 3"]:
-        """Where the vertices lie on the head of some codes; on its own head where they are."""
-        if np.array_equal(codes.ws, self.codes.ws):
-            return self.mesh.surface.vertices
-        return self.mesh.moved_to(self.model.field(codes))
+        """Where the vertices lie on the head of some codes; on its own head, but for the pose, where they are."""
+        is_same = np.array_equal(codes.ws, self.codes.ws)
+        places = self.mesh.surface.vertices if is_same else self.mesh.moved_to(self.model.field(codes))
+        if self.motions is None:
+            return places
+        turned = np.einsum("vij,vj->vi", self.motions[:, :3, :3], places) + self.motions[:, :3, 3]
+        return turned.astype(np.float32)
 
     def morph_targets(self, _: Float[np.ndarray, "v 3"]) -> list[MorphTarget]:
         """One per slider: where one unit of it takes the vertices."""
-        targets = []
+        targets, rest = [], self.vertices(self.codes)
         for direction in self.model.directions:
-            moved = self.vertices(self.model.move(self.codes, {direction.slider.name: 1.0}))
-            offsets = moved - self.mesh.surface.vertices
+            offsets = self.vertices(self.model.move(self.codes, {direction.slider.name: 1.0})) - rest
             offsets[np.linalg.norm(offsets, axis=1) * self.codes.metres_per_unit < STILL_M] = 0
             targets.append(MorphTarget(direction.slider, offsets))
         return targets

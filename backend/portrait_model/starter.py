@@ -128,6 +128,10 @@ class StarterModel:
         """1: the starter's world is in metres."""
         return 1.0
 
+    def notes(self, _: Codes) -> list[str]:
+        """Nothing."""
+        return []
+
     def to_arrays(self, codes: Codes) -> dict[str, np.ndarray]:
         """The codes by name, without a plane offset where there is none."""
         arrays = {"ws": codes.ws, "shape": codes.shape, "expression": codes.expression, "pose": codes.pose}

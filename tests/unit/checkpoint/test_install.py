@@ -28,11 +28,14 @@ from tests.checkpoints import (
     GRID,
     GRID_OPTIONS,
     INIT,
+    PORTRAIT,
     accept,
     network_file,
     network_pickle,
     network_state,
     placeholder,
+    portrait_pickle,
+    portrait_state,
     refused,
     saved,
 )
@@ -144,26 +147,11 @@ def test_triplanenet_is_kept_with_its_generator_and_average(tmp_path, triplanene
     assert torch.equal(loaded.encoder.latent_avg[0], decoder["backbone.mapping.w_avg"])
 
 
-PORTRAIT = replace(
-    GRID, family="portrait3d", pose_dim=6, has_camera_shift=False, mesh_share=0.8, raw_level=15.0, clamp=None
-)
-
-
-def portrait_state() -> dict:
-    """A 3DPortraitGAN generator; the body's arrays, which are SMPL's, are left out."""
-    return network_state(PORTRAIT) | {"renderer.shaped_smpl": torch.ones(4, 5, 3)}
-
-
 def test_3dportraitgan_brings_its_pose_predictor(tmp_path):
     sizes = PosePredictorConfig(32, 64, channel_base=96, channel_max=6, head_widths=(8, 7))
     predictor = PosePredictor(sizes).state_dict()
-    training = {"mapping.fc0.weight": torch.ones(2, 2), "b4.fc.weight": torch.ones(2, 2), "b4.out.bias": torch.ones(2)}
     path = tmp_path / "portrait.pkl"
-    options = {name: value for name, value in GRID_OPTIONS.items() if name not in ("triplane_size", "trans_reg")}
-    init = INIT | {"thickness": 0.25, "explicitly_symmetry": True, "batch_size": 4}
-    path.write_bytes(
-        network_pickle(portrait_state(), init=init, rendering=options, others={"D_ema": predictor | training})
-    )
+    path.write_bytes(portrait_pickle(predictor))
     added = add_model(path, accept=accept)
     assert (added.family, added.remarks) == ("portrait3d", [])
     loaded = load_generator(find_generator("portrait"))
