@@ -6,7 +6,6 @@ weights writes one.
 """
 
 import stat
-import struct
 import zipfile
 from io import BufferedIOBase
 from pathlib import PurePosixPath
@@ -27,7 +26,8 @@ def zip_directory(file: BufferedIOBase) -> list[zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(_ShortReads(file)) as archive:
             infos = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError, struct.error) as error:
+    # ValueError: a name that is no text, or an entry before the file's beginning.
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
         raise ModelError(
             "The zip file is damaged or not downloaded whole. Download it again.", code="checkpoint_damaged"
         ) from error
