@@ -24,15 +24,15 @@ class Portrait:
     Args:
         image: sRGB in [-1, 1].
         photo_to_portrait: Similarity from photo pixels to portrait pixels.
-        landmarks: Portrait pixels.
+        landmarks: Portrait pixels; 478, or none in a picture of something else than a face.
         depth: Of the landmarks, portrait pixels, smaller is nearer to the camera.
         coverage: 1 where the photo shows something, 0 where its border was only drawn on.
     """
 
     image: Float[Tensor, "1 3 s s"]
     photo_to_portrait: Float[np.ndarray, "3 3"]
-    landmarks: Float[np.ndarray, "478 2"]
-    depth: Float[np.ndarray, "478"]
+    landmarks: Float[np.ndarray, "n 2"]
+    depth: Float[np.ndarray, "n"]
     coverage: Float[Tensor, "1 1 s s"]
 
     @property

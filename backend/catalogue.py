@@ -21,6 +21,7 @@ MAX_DIMENSIONS = 16
 # Bytes of an element.
 ELEMENT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 STARTER = "starter"
+SUBJECTS = ("face", "cat", "car")  # What a generator makes; all but the first are taken as they are cropped.
 GENERATOR_FAMILIES = ("eg3d", "panohead", "portrait3d", "triplanenet", STARTER)
 HELPER_FAMILIES = ("arcface", "smpl-body")  # What helps inversion and makes no heads.
 
@@ -73,6 +74,11 @@ class Installed:
     def family(self) -> str:
         """One of ``GENERATOR_FAMILIES`` or ``HELPER_FAMILIES``."""
         return self.metadata.get("family", STARTER)
+
+    @property
+    def subject(self) -> str:
+        """One of ``SUBJECTS``."""
+        return self.metadata.get("subject", SUBJECTS[0])
 
     @property
     def licence(self) -> str:

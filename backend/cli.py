@@ -62,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_invert(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("photo", nargs="?", help="the picture")
+    source.add_argument(
+        "photo", nargs="?", help="the picture; for models of cats or cars a square one, cropped to the subject"
+    )
     source.add_argument("--sample", action="store_true", help="take a portrait of NASA's Eileen Collins instead")
     parser.add_argument("-o", "--output", required=True, help="file to write: .glb, or .obj or .ply without sliders")
     parser.add_argument("--report", metavar="FILE.json", help="also write times, scores and numbers of the run")

@@ -62,6 +62,12 @@ def _add_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--generator", metavar="FILE", help="for TriPlaneNet: the file of its generator, for options and average code"
     )
+    parser.add_argument(
+        "--subject",
+        choices=catalogue.SUBJECTS,
+        help="what an EG3D generator makes, where its file does not tell; pictures of cats and cars are taken as they "
+        "are cropped: square, subject in the middle (default: as the file's cameras tell)",
+    )
     parser.add_argument("--accept-licence", action="store_true", help="accept the licence that is shown")
     parser.set_defaults(run=_running(_add))
 
@@ -86,13 +92,17 @@ def _add(options: argparse.Namespace) -> None:
         accept=lambda licence: _accept(licence, is_accepted=options.accept_licence),
         name=options.name,
         generator=Path(options.generator) if options.generator else None,
+        subject=options.subject,
     )
     for remark in added.remarks:
         _say(remark)
     if added.family in catalogue.HELPER_FAMILIES:
         _say(f"Added “{added.name}” ({added.family}): {HELPS[added.family]}.")
     else:
-        _say(f"Added “{added.name}” ({added.family}): protome invert PHOTO --model {_quoted(added.name)} -o head.glb")
+        picture = "PHOTO" if added.subject == catalogue.SUBJECTS[0] else f"SQUARE_PICTURE_OF_A_{added.subject.upper()}"
+        _say(
+            f"Added “{added.name}” ({added.family}): protome invert {picture} --model {_quoted(added.name)} -o head.glb"
+        )
 
 
 def _accept(licence: "Licence", *, is_accepted: bool) -> bool:
@@ -110,7 +120,8 @@ def _list(_: argparse.Namespace) -> None:
     rows = [("NAME", "FAMILY", "COMMERCIAL USE", "SIZE", "LICENCE")]
     for one in catalogue.installed_generators() + catalogue.installed_helpers():
         size = f"{one.path.stat().st_size / 1e6:.0f} MB"
-        rows.append((one.name, one.family, one.commercial_use, size, one.licence))
+        family = one.family if one.subject == catalogue.SUBJECTS[0] else f"{one.family} ({one.subject}s)"
+        rows.append((one.name, family, one.commercial_use, size, one.licence))
     for name, path in catalogue.damaged_models():
         rows.append((name, "damaged", "", f"{path.stat().st_size / 1e6:.0f} MB", ""))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -121,6 +132,8 @@ def _list(_: argparse.Namespace) -> None:
 def _show(options: argparse.Namespace) -> None:
     one = catalogue.find_model(options.name)
     _say(f"name: {one.name}\nfamily: {one.family}\nfile: {one.path}")
+    if one.family in catalogue.GENERATOR_FAMILIES:
+        _say(f"makes: {one.subject}s")
     _say(f"tensors: {len(catalogue.read_header(one.path).tensors)}")
     _say(f"licence: {one.licence}\ncommercial use: {one.commercial_use}")
     for key in SHOWN:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from torch import Tensor
 
+from backend.alignment import Portrait
 from backend.camera import Camera
 from backend.config import Settings
 from backend.head import Head, HeadRecord, MorphTarget
@@ -14,8 +16,9 @@ from backend.landmarks import Face, detect_face_among
 from backend.likeness import likeness
 from backend.mask import segment_head
 from backend.mesh import Mesh, mesh_quality, vertex_normals
-from backend.photo import read_photo
+from backend.photo import Photo, read_photo
 from backend.portrait_model.contract import PORTRAIT_PX, CodesT, PortraitModel
+from backend.portrait_model.cropped import CroppedModel
 from backend.portrait_model.kept import KeptHead, from_record, to_record_codes
 from backend.portrait_model.opening import open_model, open_model_of
 from backend.portrait_record import keep_portrait
@@ -52,9 +55,7 @@ def reconstruct(photo_path: Path, settings: Settings, report: Report) -> Head:
     with clock.stage("photo"):
         photo = read_photo(photo_path)
     with clock.stage("face"):
-        face, faces = detect_face_among(photo, settings.face or 0)
-        portrait = model.align(photo, face)
-        mask = segment_head(portrait)
+        portrait, mask, faces = _find(model, photo, settings)
     with clock.stage("fit"):
         fit = model.fit(photo, portrait, mask)
     with clock.stage("refine"):
@@ -108,6 +109,17 @@ def resynthesize(record: HeadRecord, slider_values: dict[str, float], settings: 
     return _complete(finished, new_record, clock, settings, finished.scores)
 
 
+def _find(
+    model: PortraitModel[CodesT], photo: Photo, settings: Settings
+) -> tuple[Portrait, Float[Tensor, "1 1 s s"], list[Face]]:
+    """The portrait, its matte and all faces of the photo; a model of something else takes the photo as it is."""
+    if isinstance(model, CroppedModel):
+        return *model.crop(photo), []
+    face, faces = detect_face_among(photo, settings.face or 0)
+    portrait = model.align(photo, face)
+    return portrait, segment_head(portrait), faces
+
+
 @dataclass(frozen=True)
 class _Finished:
     """Mesh, texture and sliders, before the record is written."""
@@ -145,7 +157,8 @@ def _finish(model: PortraitModel[CodesT], head: KeptHead[CodesT], settings: Sett
     with clock.stage("sliders"):
         targets = bound.morph_targets(normals)
     with clock.stage("likeness"):
-        scores = likeness(mesh, texture, head.portrait.camera, head.portrait.pixels())
+        is_face = not isinstance(model, CroppedModel)
+        scores = likeness(mesh, texture, head.portrait.camera, head.portrait.pixels()) if is_face else {}
     return _Finished(mesh, texture, targets, model.metres_per_unit(head.codes), scores, model.notes(head.codes))
 
 

@@ -15,7 +15,7 @@ from typing import get_args
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from backend.catalogue import STARTER, find_generator  # noqa: E402
+from backend.catalogue import STARTER, SUBJECTS, find_generator  # noqa: E402
 from backend.checkpoint.loading import load_generator  # noqa: E402
 from backend.config import DeviceName  # noqa: E402
 from backend.device import choose_device  # noqa: E402
@@ -56,6 +56,12 @@ def fit(name: str, config: FitConfig, *, device: DeviceName, report: Path | None
     installed = find_generator(name)
     if installed.family == STARTER:
         raise SettingsError("The starter has sliders of its own, made from its known codes.", code="starter_sliders")
+    if installed.subject != SUBJECTS[0]:
+        raise SettingsError(
+            f"“{name}” makes {installed.subject}s; sliders are measured on faces. Its heads have the strongest "
+            "directions of its weights instead.",
+            code="no_faces",
+        )
     generator = load_generator(installed).generator.to(choose_device(device))
     model = PlaneModel(generator)
     fitted = fit_directions(model, HeadMeter(model), config, log=print)

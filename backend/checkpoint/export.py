@@ -14,7 +14,7 @@ from backend.models import read_weights, write_weights
 from backend.staging import check_output, staging
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
-NOTES = ("family", "config", "licence", "licence_text", "commercial_use")
+NOTES = ("family", "subject", "config", "licence", "licence_text", "commercial_use")
 
 # Why a model has no EG3D state dict.
 _FOREIGN = {

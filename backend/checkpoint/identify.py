@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from backend.catalogue import SUBJECTS
 from backend.checkpoint.contents import Contents
 from backend.checkpoint.limits import check_config, check_sizes
 from backend.checkpoint.options import family_of_shapes, options_of_shapes
@@ -14,11 +15,14 @@ from backend.checkpoint.pose_prediction import PREFIX, predictor_config, predict
 from backend.encoder import arcface, triplanenet
 from backend.errors import ModelError
 from backend.generator import body_model, official
-from backend.generator.config import Family, GeneratorConfig
+from backend.generator.config import CameraConfig, Family, GeneratorConfig
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 BODY = "smpl-body"
+FACE = SUBJECTS[0]
+# EG3D.md section 2.10.
+CATS = CameraConfig(pivot=(0.0, 0.0, -0.06))
 DECODER = "decoder."  # Where a TriPlaneNet file keeps its generator.
 AVERAGE = "latent_avg"
 NAMES_SHOWN = 12
@@ -34,24 +38,32 @@ class Identified:
         config: Of its generator; None for a helper, whose sizes are those of its tensors.
         tensors: By the names that our network loads; values still in the file.
         remarks: Sentences on what the file does not say.
+        subject: One of `catalogue.SUBJECTS`.
     """
 
     family: str
     config: GeneratorConfig | None
     tensors: dict[str, LazyTensor]
     remarks: list[str]
+    subject: str = FACE
 
 
-def identify(contents: Contents, generator: Contents | None = None) -> Identified:
+def identify(contents: Contents, generator: Contents | None = None, *, subject: str | None = None) -> Identified:
     """The network of a checkpoint.
 
     Args:
         contents: Of its file.
         generator: Of the file of TriPlaneNet's generator, which says its options and its average code.
+        subject: What it makes, as the user says; found in its options when omitted.
 
     Raises:
         ModelError: It is none of ours, lacks tensors, has others, or has them in other shapes.
     """
+    found = _identify(contents, generator)
+    return _with_subject(found, contents, subject)
+
+
+def _identify(contents: Contents, generator: Contents | None) -> Identified:
     if any(name.startswith((triplanenet.STYLES, triplanenet.PLANES)) for name in contents.tensors):
         return _identify_encoder(contents, generator)
     if generator is not None:
@@ -69,6 +81,31 @@ def identify(contents: Contents, generator: Contents | None = None) -> Identifie
             remarks.append("The file holds no pose predictor (D_ema); heads are taken to look straight ahead.")
     check_shapes(shapes_in(tensors), expected_shapes(config.family, config, shapes_in(tensors)))
     return Identified(config.family, config, tensors, remarks)
+
+
+def _with_subject(found: Identified, contents: Contents, stated: str | None) -> Identified:
+    """What the generator makes: as the user says, else as its file says, else as its cameras tell."""
+    config = found.config
+    if found.family != "eg3d" or config is None:
+        if stated not in (None, FACE):
+            raise ModelError("Only generators of EG3D make other things than faces.", code="checkpoint_network")
+        return found
+    known = {one: one for one in SUBJECTS}
+    subject = stated or known.get(contents.notes.get("subject", "")) or subject_of(config)
+    if contents.init_kwargs is None and "config" not in contents.notes:
+        if subject == "cat":
+            return replace(found, config=replace(config, camera=CATS), subject=subject)
+        if stated is None and subject == FACE:
+            remark = "It is taken for a generator of human faces; add it with --subject if it makes something else."
+            return replace(found, remarks=[*found.remarks, remark])
+    return replace(found, subject=subject)
+
+
+def subject_of(config: GeneratorConfig) -> str:
+    """What a published EG3D generator makes: cars have a super-resolution and cats a look-at point of their own."""
+    if config.superresolution is not None and config.superresolution.kind == "2X":
+        return "car"
+    return "cat" if config.camera.pivot[2] < 0 else FACE
 
 
 def _identify_body(contents: Contents) -> Identified:

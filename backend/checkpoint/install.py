@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from backend import __version__
+from backend.catalogue import SUBJECTS
 from backend.checkpoint.contents import open_contents
 from backend.checkpoint.identify import Identified, identify
 from backend.checkpoint.licences import Licence, licence_of
@@ -47,6 +48,7 @@ class Added:
         family: Of its network.
         licence: That was accepted.
         remarks: Sentences on what the checkpoint did not say.
+        subject: What it makes, one of `catalogue.SUBJECTS`.
     """
 
     name: str
@@ -54,9 +56,17 @@ class Added:
     family: str
     licence: Licence
     remarks: list[str]
+    subject: str = SUBJECTS[0]
 
 
-def add_model(file: Path, *, accept: Accept, name: str | None = None, generator: Path | None = None) -> Added:
+def add_model(
+    file: Path,
+    *,
+    accept: Accept,
+    name: str | None = None,
+    generator: Path | None = None,
+    subject: str | None = None,
+) -> Added:
     """Convert a published checkpoint and put it into the models folder.
 
     Args:
@@ -64,6 +74,7 @@ def add_model(file: Path, *, accept: Accept, name: str | None = None, generator:
         accept: Shows a licence to the user; whether it is accepted.
         name: What to call it; the file's name when omitted.
         generator: File of the generator, for TriPlaneNet.
+        subject: What the generator makes, one of `catalogue.SUBJECTS`; found in the file when omitted.
 
     Raises:
         ModelError: The file is refused, damaged or none of our networks, or the licence is not accepted.
@@ -74,7 +85,7 @@ def add_model(file: Path, *, accept: Accept, name: str | None = None, generator:
     with ExitStack() as files:
         contents = files.enter_context(open_contents(file))
         of_generator = files.enter_context(open_contents(generator)) if generator else None
-        found = identify(contents, of_generator)
+        found = identify(contents, of_generator, subject=subject)
         _check_bytes(found, [one for one in (file, generator) if one])
         licence = licence_of(found.family, contents.notes, is_official=contents.class_name is not None)
         if not accept(licence):
@@ -91,7 +102,7 @@ def add_model(file: Path, *, accept: Accept, name: str | None = None, generator:
         raise _taken(chosen) from error  # By another `models add` meanwhile.
     except OSError as error:
         raise output_error(path, error) from error
-    return Added(chosen, path, found.family, licence, found.remarks)
+    return Added(chosen, path, found.family, licence, found.remarks, found.subject)
 
 
 def free_name(name: str) -> str:
@@ -142,7 +153,9 @@ def _finite(name: str, tensor: LazyTensor) -> Tensor:
 
 
 def _metadata(found: Identified, licence: Licence) -> dict[str, str]:
-    config = {} if found.config is None else {"config": json.dumps(found.config.to_dict())}
+    config = {}
+    if found.config is not None:
+        config = {"config": json.dumps(found.config.to_dict()), "subject": found.subject}
     return config | {
         "family": found.family,
         "licence": licence.name,

@@ -192,6 +192,7 @@ class Task:
         encoder: When one is installed for this model.
         start: Codes known from elsewhere; the encoder's or the average ones when omitted.
         perception: How pictures are compared.
+        is_symmetric: Whether what is shown mirrors onto itself across x = 0, as heads do.
     """
 
     model: Model
@@ -202,6 +203,7 @@ class Task:
     encoder: Encoder | None = None
     start: Start | None = None
     perception: Perception = field(default_factory=Perception)
+    is_symmetric: bool = True
 
 
 @dataclass(frozen=True)

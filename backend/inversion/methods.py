@@ -31,6 +31,7 @@ def invert(
     encoder: Encoder | None = None,
     start: Start | None = None,
     perception: Perception | None = None,
+    is_symmetric: bool = True,
 ) -> Inversion:
     """A head that shows one person's portraits.
 
@@ -44,6 +45,7 @@ def invert(
         encoder: Of this model, when one is installed.
         start: Codes known from elsewhere.
         perception: How pictures are compared; without downloads when omitted.
+        is_symmetric: Whether what is shown is as symmetric as a head.
 
     Raises:
         SettingsError: There is no such method, or it needs an encoder that is not installed.
@@ -61,5 +63,6 @@ def invert(
         encoder=encoder,
         start=start,
         perception=perception or Perception(),
+        is_symmetric=is_symmetric,
     )
     return METHODS[method](task)

@@ -78,7 +78,8 @@ def protome(task: Task) -> Inversion:
     model = task.model
     with torch.no_grad():
         head = model.head(found.ws)
-    refinement = Refinement(task, head, found, OffsetWeights())
+    weights = OffsetWeights() if task.is_symmetric else OffsetWeights(symmetry=0.0)
+    refinement = Refinement(task, head, found, weights)
     losses |= refinement.run(part(task, share, 1))
     sure = confidence(head.moved(refinement.offset), task.portraits, size_px=refinement.size_px)
     return Inversion(found.ws, refinement.offset, losses=losses, confidence=sure)

@@ -49,7 +49,7 @@ def pti(task: Task) -> Inversion:
 
 def spi(task: Task) -> Inversion:
     """The same with mirrored and warped portraits as further views, and a shape that may not run away."""
-    return tune(task, Auxiliary())
+    return tune(task, Auxiliary() if task.is_symmetric else Auxiliary(mirror=0.0, mirrored=0.0))
 
 
 def tune(task: Task, auxiliary: Auxiliary) -> Inversion:

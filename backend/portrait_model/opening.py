@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from backend.catalogue import STARTER, Installed, find_generator, installed_generators, installed_helpers
+from backend.catalogue import STARTER, SUBJECTS, Installed, find_generator, installed_generators, installed_helpers
 from backend.checkpoint.loading import LoadedGenerator, load_generator
 from backend.config import Settings
 from backend.device import choose_device
@@ -22,6 +22,7 @@ from backend.inversion.perception import picture_distance
 from backend.models import read_weights
 from backend.portrait_model.bodies import Bodies
 from backend.portrait_model.contract import PortraitModel
+from backend.portrait_model.cropped import CroppedModel
 from backend.portrait_model.published import PublishedModel
 from backend.portrait_model.slider_file import read_sliders, sliders_path
 from backend.portrait_model.starter import StarterModel
@@ -75,6 +76,8 @@ def _open(installed: Installed, settings: Settings) -> PortraitModel[Any]:
     loaded = load_generator(installed)
     # The mean face comes with Protome, whichever generator makes the heads.
     template = load_starter(starter_path()).template
+    if installed.subject != SUBJECTS[0]:
+        return CroppedModel(loaded.generator.to(device), loaded.identity, template, subject=installed.subject)
     encoder = None if loaded.encoder is None else triplanenet_encoder(loaded.encoder.to(device))
     perception = _perception(loaded.generator.config.family, device)
     bodies = _bodies(loaded, device) if loaded.generator.config.family == "portrait3d" else None

@@ -6,7 +6,7 @@ Source:
     published reference faces are licensed, so the starter's mean face takes their place.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backend.config import BustCut, SurfaceConfig
 from backend.generator.config import Family
@@ -26,6 +26,8 @@ class Placement:
         surface: How its fields are meshed.
         symmetric_above: Heights in sides of the meshed cube between which symmetry begins.
         yaws_deg: Where the generator's own pictures are taken from, the most telling first.
+        pitch_deg: How far above.
+        is_symmetric: Whether one side tells of the other.
     """
 
     crop_m: float
@@ -37,6 +39,8 @@ class Placement:
     surface: SurfaceConfig
     symmetric_above: tuple[float, float]
     yaws_deg: tuple[float, ...]
+    pitch_deg: float = 0.0
+    is_symmetric: bool = True
 
 
 # The outer voxels hold what the planes show beyond the pictures; the published tools cut them off, 30 of 256.
@@ -86,5 +90,31 @@ PLACEMENTS: dict[Family, Placement] = {
         ),
         symmetric_above=(-0.15, -0.11),
         yaws_deg=_ALL_AROUND,
+    ),
+}
+
+# What EG3D's other generators make; their pictures come cropped. A unit is what their cameras see: a cat's head with
+# its ears, 13 cm, fills nine tenths of a picture; a car of 4.5 m has nine tenths of its cube's diagonal.
+SUBJECT_PLACEMENTS: dict[str, Placement] = {
+    "cat": replace(
+        PLACEMENTS["eg3d"],
+        crop_m=0.146,
+        crop_middle_m=(0.0, 0.0, 0.0),
+        metres_per_unit=0.23,
+        yaws_deg=(0.0, 30.0, -30.0, 60.0, -60.0),
+    ),
+    # Nothing says that a car looks along z, so that it is not taken to be symmetric.
+    "car": Placement(
+        crop_m=6.3,
+        crop_middle_m=(0.0, 0.0, 0.0),
+        is_upright=True,
+        metres_per_unit=3.8,
+        head=_NO_SHIFT,
+        meshed_share=1.0,
+        surface=SurfaceConfig(bust_cut=None),
+        symmetric_above=(1.0, 2.0),
+        yaws_deg=tuple(45.0 * number for number in range(8)),
+        pitch_deg=20.0,
+        is_symmetric=False,
     ),
 }

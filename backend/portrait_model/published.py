@@ -22,7 +22,7 @@ from backend.generator.plane_generator import Images, PlaneField, PlaneGenerator
 from backend.generator.posed_head import PosedHead
 from backend.head import MorphTarget
 from backend.inversion.cameras import cameras_of
-from backend.inversion.method import Encoder, Inversion, Perception, PosedPortrait
+from backend.inversion.method import Encoder, Inversion, Perception, PosedPortrait, Start
 from backend.inversion.methods import METHODS, invert
 from backend.inversion.plane_model import PlaneHead, PlaneModel, tuned_generator
 from backend.landmarks import Face
@@ -130,7 +130,7 @@ class PublishedModel:
             mask,
             portrait.coverage,
             cameras_of(self._to_generator(fit.camera)),
-            torch.from_numpy(portrait.landmarks / portrait.size_px).float(),
+            _landmarks(portrait),
         )
         inversion = invert(
             settings.method,
@@ -140,6 +140,8 @@ class PublishedModel:
             seed=settings.seed,
             step=step,
             encoder=self._encoder,
+            start=self._start(fit.codes),
+            is_symmetric=self.placement.is_symmetric,
             perception=self._perception,
         )
         codes = replace(self._codes_of(inversion), pose=fit.codes.pose)
@@ -231,6 +233,10 @@ class PublishedModel:
         ws = inversion.ws[0].detach().cpu().numpy()
         return PlaneCodes(ws, self.placement.metres_per_unit, plane_offset, behind)
 
+    def _start(self, _: PlaneCodes) -> Start | None:
+        """Where the inversion begins, if not with the average head."""
+        return None
+
     def _measured(self, codes: PlaneCodes) -> PlaneCodes:
         """With the scale at which the eyes are as far apart as people's are."""
         camera = self._around((0.0,))[0]
@@ -251,11 +257,11 @@ class PublishedModel:
         return head.render(cameras, size_px=self.plane_model.size_px)
 
     def _around(self, yaws_deg: tuple[float, ...]) -> list[Camera]:
-        """Level cameras around the head that see it as the generator was trained to be seen."""
+        """Cameras around the head that see it as the generator was trained to be seen."""
         place = self.generator.config.camera
-        target = np.array([0.0, place.pivot[1], 0.0]) - self.placement.head
+        target, pitch = np.array([0.0, place.pivot[1], 0.0]) - self.placement.head, self.placement.pitch_deg
         return [
-            look_at_camera(yaw_deg=yaw, pitch_deg=0.0, distance=place.radius, focal=place.focal, target=target)
+            look_at_camera(yaw_deg=yaw, pitch_deg=pitch, distance=place.radius, focal=place.focal, target=target)
             for yaw in yaws_deg
         ]
 
@@ -344,6 +350,11 @@ class FollowingMesh:
             offsets[np.linalg.norm(offsets, axis=1) * self.codes.metres_per_unit < STILL_M] = 0
             targets.append(MorphTarget(direction.slider, offsets))
         return targets
+
+
+def _landmarks(portrait: Portrait) -> Float[Tensor, "478 2"] | None:
+    """In portrait widths; None where there is no face."""
+    return torch.from_numpy(portrait.landmarks / portrait.size_px).float() if len(portrait.landmarks) else None
 
 
 def _shifted(camera: Camera, by: Float[np.ndarray, "3"]) -> Camera:
