@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from backend.catalogue import Installed
-from backend.checkpoint.identify import own_config
+from backend.checkpoint.identify import DECODER, own_config
 from backend.checkpoint.pose_prediction import PREFIX, predictor_config
-from backend.encoder.triplanenet import TriPlaneNet, load_triplanenet
+from backend.encoder.triplanenet import TriPlaneNet, load_triplanenet, published_sampling
 from backend.errors import ModelError
 from backend.generator.config import GeneratorConfig
 from backend.generator.plane_generator import PlaneGenerator
@@ -24,7 +24,7 @@ class LoadedGenerator:
     Args:
         generator: In evaluation mode, frozen, on the CPU.
         identity: ``id``, ``family``, ``licence`` and ``commercial_use``, for the record.
-        encoder: TriPlaneNet around the same generator, where the file holds one.
+        encoder: TriPlaneNet around the same weights, where the file holds one.
         pose_predictor: From pictures to the body poses that the generator takes, where the file holds one.
     """
 
@@ -45,8 +45,10 @@ def load_generator(installed: Installed) -> LoadedGenerator:
         config = own_config(metadata["config"])
         identity = {key: installed.metadata[key] for key in ("id", "family", "licence", "commercial_use")}
         if metadata["family"] == "triplanenet":
-            encoder = load_triplanenet(tensors, config)
-            return LoadedGenerator(encoder.decoder, identity, encoder)
+            # The encoder compares the photo with renderings as fine as the published script's.
+            encoder = load_triplanenet(tensors, published_sampling(config))
+            own = {name.removeprefix(DECODER): one for name, one in tensors.items() if name.startswith(DECODER)}
+            return LoadedGenerator(_generator(config, own), identity, encoder)
         return LoadedGenerator(_generator(config, tensors), identity, pose_predictor=_pose_predictor(config, tensors))
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(

@@ -9,7 +9,7 @@ def triplanenet_encoder(network: TriPlaneNet) -> Encoder:
     """The encoder of a network.
 
     Args:
-        network: On the device where the portraits are; its generator is the one that the methods work on.
+        network: On the device where the portraits are; its generator has the weights that the methods work on.
     """
 
     def encode(_: Model, portrait: PosedPortrait) -> Start:

@@ -139,7 +139,13 @@ def test_triplanenet_is_kept_with_its_generator_and_average(tmp_path, triplanene
     assert (added.family, added.licence, added.remarks) == ("triplanenet", PUBLISHED["triplanenet"], [])
     loaded = load_generator(find_generator("net"))
     assert torch.equal(loaded.encoder.latent_avg, average.expand(8, 16))
-    assert loaded.generator is loaded.encoder.decoder and loaded.generator.config.render.near == 2.2
+    weights = [one.decoder.net[0].weight.data_ptr() for one in (loaded.generator, loaded.encoder.decoder)]
+    assert weights[0] == weights[1] and loaded.generator.config.render.near == 2.2
+    # The published script samples the encoder's renderings twice as often.
+    assert (loaded.generator.config.render.coarse_samples, loaded.encoder.decoder.config.render.coarse_samples) == (
+        12,
+        24,
+    )
     assert verify_model(find_generator("net")) == len(triplanenet) + 1
     own = add_model(checkpoint, accept=accept, name="own average")
     assert len(own.remarks) == 2
