@@ -14,6 +14,7 @@ from backend.directions import Direction
 from backend.errors import ModelError
 from backend.generator.starter import StarterConfig, StarterGenerator
 from backend.head import Slider
+from backend.landmark_errors import LandmarkErrors
 from backend.models import read_weights, write_weights
 from backend.skeleton import POSE_SIZE, Skeleton
 from backend.template import Template
@@ -22,6 +23,7 @@ from backend.template import Template
 BYTE_ARRAYS = ("neutral", "shape", "expression")
 DIRECTION_PARTS = ("w", "shape", "expression", "pose")
 PLAIN_ARRAYS = ("vertices", "faces", "mirror", "landmark_faces", "landmark_weights", "landmark_noise")
+ERROR_PARTS = ("bias", "factors", "rest")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def save_starter(path: Path, starter: Starter, *, distance_scale: float) -> None
         tensors[f"template.{name}"], tensors[f"template.{name}.scale"] = _to_bytes(basis)
     tensors["template.joints"] = torch.from_numpy(_small(template.skeleton.joints))
     tensors["template.joint_shares"] = torch.from_numpy(template.joint_shares.astype(np.float16))
+    tensors |= error_tensors(template.landmark_errors)
     tensors["candidates"] = starter.candidates
     for part in DIRECTION_PARTS:
         rows = np.stack([getattr(direction, part) for direction in starter.directions])
@@ -125,7 +128,14 @@ def _assemble(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Starter:
     bases["expression"] = _all_expressions(names, kept, bases["expression"], wide["mirror"])
     skeleton = Skeleton(tensors["template.joints"].double().numpy())
     shares = tensors["template.joint_shares"].double().numpy()
-    template = Template(**wide, **bases, expression_names=names, skeleton=skeleton, joint_shares=shares)
+    template = Template(
+        **wide,
+        **bases,
+        expression_names=names,
+        skeleton=skeleton,
+        joint_shares=shares,
+        landmark_errors=_landmark_errors(tensors),
+    )
     parts = [tensors[f"directions.{part}"].numpy().astype(np.float64) for part in DIRECTION_PARTS]
     directions = [
         Direction(Slider(**slider), w, shape, expression, pose, recolors=slider["name"] in recolors)
@@ -133,6 +143,35 @@ def _assemble(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Starter:
     ]
     identity = {name: metadata[name] for name in ("id", "family", "licence", "commercial_use")}
     return Starter(generator.eval().requires_grad_(False), template, directions, tensors["candidates"], identity)
+
+
+def error_tensors(errors: LandmarkErrors | None) -> dict[str, Tensor]:
+    """What a starter's file holds of them; nothing where they were never measured. Parts in half precision, in mm."""
+    if errors is None:
+        return {}
+    return {_error_name(part): torch.from_numpy(1000 * getattr(errors, part)).half() for part in ERROR_PARTS}
+
+
+def write_landmark_errors(path: Path, errors: LandmarkErrors) -> None:
+    """Put what was measured of landmarks into a starter's file; all else stays as it is, bit by bit.
+
+    Raises:
+        ModelError: The file is missing or damaged.
+    """
+    tensors, metadata = read_weights(path)
+    metadata.pop("sha256", None)
+    write_weights(path, tensors | error_tensors(errors), metadata)
+
+
+def _landmark_errors(tensors: dict[str, Tensor]) -> LandmarkErrors | None:
+    """The inverse of ``error_tensors``."""
+    if _error_name("bias") not in tensors:
+        return None
+    return LandmarkErrors(*(tensors[_error_name(part)].double().numpy() / 1000 for part in ERROR_PARTS))
+
+
+def _error_name(part: str) -> str:
+    return f"template.landmark_errors.{part}"
 
 
 def _tuples(config: dict[str, Any]) -> dict[str, object]:

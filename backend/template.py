@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 
+from backend.landmark_errors import LandmarkErrors
 from backend.skeleton import POSE_SIZE, Skeleton
 
 # Nearer to the skin than the first distance a point follows its triangle, beyond the second the vertices around it.
@@ -44,6 +45,7 @@ class Template:
         landmark_noise: Standard deviation of each landmark's position, metres.
         skeleton: Where neck and head turn.
         joint_shares: Share of each vertex that goes with the neck and with the head; none where the head is stiff.
+        landmark_errors: How detected landmarks lie off these points; None where it was never measured.
     """
 
     vertices: Float[np.ndarray, "n 3"]
@@ -58,6 +60,7 @@ class Template:
     landmark_noise: Float[np.ndarray, "m"]
     skeleton: Skeleton = field(default_factory=Skeleton)
     joint_shares: Float[np.ndarray, "_ 2"] = field(default_factory=lambda: np.zeros((0, 2)))
+    landmark_errors: LandmarkErrors | None = None
 
     def offsets(self, shape: Float[np.ndarray, "k"], expression: Float[np.ndarray, "e"]) -> Float[np.ndarray, "n 3"]:
         """How far a code moves each template vertex from its canonical place, metres."""

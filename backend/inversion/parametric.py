@@ -2,7 +2,8 @@
 """Shape, expression and camera from the face's landmarks: linear least squares with a Gaussian prior, iterated.
 
 The template is linear in its codes, so near a camera the codes and the camera's small moves have a closed form
-together; solved in turns, they would give way to each other for hundreds of rounds. The camera is then fitted anew.
+together; solved in turns, they would give way to each other for hundreds of rounds. The camera is then fitted anew,
+to the landmarks less what the detector usually does wrong; see ``landmark_errors``.
 Source: STARTER design, "closed-form fit from 2D landmarks alone"; compare Blanz and Vetter 1999, section 4.
 """
 
@@ -12,7 +13,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import lsq_linear
 
-from backend.camera import Camera, project
+from backend.camera import Camera
+from backend.landmark_errors import LandmarkErrors, image_error, in_image, independent, upright
 from backend.pose import fit_camera
 from backend.template import Template
 
@@ -23,7 +25,7 @@ HELD_EXPRESSIONS = ("eyeLook", "mouthClose")
 HELD_STD = 1e-3
 LARGEST_SHAPE = 4.0  # Standard deviations.
 IRIS_LANDMARKS = 468  # From here on the face mesh follows the gaze.
-# A detected landmark scatters by about this share of a portrait width (0.9 mm at 63 mm between the eyes).
+# Where a template knows nothing of the detector's errors: what is added to its landmarks' own scatter.
 DETECTION_NOISE_M = 0.0009
 
 
@@ -35,7 +37,7 @@ class ParametricFit:
         camera: Of the portrait, in the head's frame, metres.
         shape: Standard deviations.
         expression: Values of the template's expressions, 0 to 1.
-        residual_m: Median distance between detected and fitted landmarks on the face, metres.
+        residual_m: Median of what neither head nor usual errors of the detector explain, on the face, metres.
     """
 
     camera: Camera
@@ -77,7 +79,7 @@ class _Evidence:
         seen: Where they are, portrait widths.
         rest: Of the mean head, metres.
         moves: Per unit of each code, shapes first, metres.
-        noise: Standard deviations, metres.
+        errors: Of the detector.
         prior: Inverse standard deviation of each code.
         expected: Most likely codes before anything is seen.
         shape_count: How many of the codes are shapes.
@@ -86,7 +88,7 @@ class _Evidence:
     seen: Float[np.ndarray, "n 2"]
     rest: Float[np.ndarray, "n 3"]
     moves: Float[np.ndarray, "k n 3"]
-    noise: Float[np.ndarray, "n"]
+    errors: LandmarkErrors
     prior: Float[np.ndarray, "k"]
     expected: Float[np.ndarray, "k"]
     shape_count: int
@@ -95,12 +97,14 @@ class _Evidence:
         """The landmarks of a head, metres."""
         return self.rest + np.tensordot(codes, self.moves, 1)
 
-    def camera(self, codes: Float[np.ndarray, "k"], lens: Lens) -> Camera:
-        """The camera for known codes."""
-        weights = (self.noise.min() / self.noise) ** 2
+    def camera(self, codes: Float[np.ndarray, "k"], lens: Lens, wrong: Float[np.ndarray, "n 2"] | float = 0) -> Camera:
+        """The camera for known codes and errors, the latter in portrait widths."""
+        deviation = self.errors.deviation
+        weights = (deviation.min() / deviation) ** 2
         return fit_camera(
-            self.points(codes), self.seen, focal=lens.focal, weights=weights, principal_point=lens.principal_point
-        )
+            self.points(codes), self.seen - wrong, focal=lens.focal, weights=weights,
+            principal_point=lens.principal_point,
+        )  # fmt: skip
 
 
 def fit_template(
@@ -118,12 +122,11 @@ def fit_template(
     codes = evidence.expected
     camera = evidence.camera(codes, lens)
     for _ in range(ROUNDS):
-        codes = _solve_codes(evidence, camera, codes)
-        camera = evidence.camera(codes, lens)
-    image, depth = project(camera, evidence.points(codes))
-    residual = np.linalg.norm((image - evidence.seen) * depth[:, None] / lens.focal, axis=1)
+        codes, wrong = _solve_codes(evidence, camera, codes)
+        camera = evidence.camera(codes, lens, in_image(camera, evidence.points(codes), wrong))
+    left = image_error(camera, evidence.points(codes), evidence.seen) - wrong
     count = evidence.shape_count
-    return ParametricFit(camera, codes[:count], codes[count:], float(np.median(residual)))
+    return ParametricFit(camera, codes[:count], codes[count:], float(np.median(np.linalg.norm(left, axis=1))))
 
 
 def _average_head(template: Template) -> CodePrior:
@@ -142,27 +145,33 @@ def _evidence(template: Template, landmarks: Float[np.ndarray, "478 2"], prior: 
         seen=landmarks[used],
         rest=np.einsum("nci,nc->ni", (template.vertices + template.neutral)[corners], weights),
         moves=np.einsum("knci,nc->kni", basis[:, corners], weights),
-        noise=np.hypot(template.landmark_noise[used], DETECTION_NOISE_M),
+        errors=template.landmark_errors or independent(np.hypot(template.landmark_noise[used], DETECTION_NOISE_M)),
         prior=1 / np.concatenate([prior.shape_deviation, prior.expression_deviation]),
         expected=np.concatenate([prior.shape, prior.expression]),
         shape_count=len(template.shape),
     )
 
 
-def _solve_codes(evidence: _Evidence, camera: Camera, codes: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
-    """The codes, the head free to turn and shift a little before the camera; expressions are kept in 0 to 1.
+def _solve_codes(
+    evidence: _Evidence, camera: Camera, codes: Float[np.ndarray, "k"]
+) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "n 2"]]:
+    """The codes, and the detector's expected and shared errors at them (metres, as in ``landmark_errors``).
 
-    The projection is linearised at the last codes.
+    The head is free to turn and shift a little before the camera; expressions are kept in 0 to 1. The projection is
+    linearised at the last codes.
     """
-    count = len(codes)
-    points = evidence.points(codes)
-    design, gap = _linearize(camera, points, np.concatenate([evidence.moves, _rigid_moves(points)]), evidence)
+    count, points = len(codes), evidence.points(codes)
+    expected = evidence.errors.mean(camera)
+    slopes = _slopes(camera, points, np.concatenate([evidence.moves, _rigid_moves(points)]))
+    gap = image_error(camera, points, evidence.seen) - expected + np.tensordot(codes, slopes[:count], 1)
+    design = evidence.errors.whiten(slopes)
     rows = np.concatenate([design, np.diag(evidence.prior) @ np.eye(count, design.shape[1])])
-    goals = np.concatenate([gap + design[:, :count] @ codes, evidence.prior * evidence.expected])
+    goals = np.concatenate([evidence.errors.whiten(gap[None])[:, 0], evidence.prior * evidence.expected])
     free = np.full(design.shape[1] - count, np.inf)
     shapes, expressions = np.full(evidence.shape_count, LARGEST_SHAPE), np.ones(count - evidence.shape_count)
     bounds = np.concatenate([-shapes, 0 * expressions, -free]), np.concatenate([shapes, expressions, free])
-    return lsq_linear(rows, goals, bounds=bounds, max_iter=60).x[:count]
+    found = lsq_linear(rows, goals, bounds=bounds, max_iter=60).x
+    return found[:count], expected + evidence.errors.shared(gap - np.tensordot(found, slopes, 1))
 
 
 def _rigid_moves(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "6 n 3"]:
@@ -171,16 +180,11 @@ def _rigid_moves(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "6 n 3"]
     return np.concatenate([turns, np.broadcast_to(np.eye(3)[:, None], turns.shape)])
 
 
-def _linearize(
-    camera: Camera, points: Float[np.ndarray, "n 3"], moves: Float[np.ndarray, "m n 3"], evidence: _Evidence
-) -> tuple[Float[np.ndarray, "r m"], Float[np.ndarray, "r"]]:
-    """How the moves change the image, and what is missing to the landmarks, in standard deviations."""
+def _slopes(
+    camera: Camera, points: Float[np.ndarray, "n 3"], moves: Float[np.ndarray, "m n 3"]
+) -> Float[np.ndarray, "m n 2"]:
+    """How moves of the points change their images, metres along the head's left and up."""
     rotation = camera.cam2world[:3, :3]
     placed, moved = (points - camera.position) @ rotation, moves @ rotation
-    focal = camera.intrinsics[0, 0]
-    depth = placed[:, 2:]
-    image = focal * placed[:, :2] / depth + camera.intrinsics[:2, 2]
-    slope = focal * (moved[..., :2] - moved[..., 2:] * placed[:, :2] / depth) / depth
-    per_deviation = depth / focal / evidence.noise[:, None]
-    design = (slope * per_deviation).reshape(len(moves), -1).T
-    return design, ((evidence.seen - image) * per_deviation).reshape(-1)
+    slopes: Float[np.ndarray, "m n 2"] = moved[..., :2] - moved[..., 2:] * placed[:, :2] / placed[:, 2:]
+    return slopes @ upright(camera).T

@@ -9,7 +9,9 @@ from jaxtyping import Float
 
 from backend.camera import Camera, project, rays
 from backend.inversion.parametric import IRIS_LANDMARKS, Lens, fit_template
+from backend.landmark_errors import in_image
 from backend.landmarks import detect_faces
+from backend.pose import fit_camera
 from backend.template import Template
 from backend.training.appearance import sample_appearance
 from backend.training.dressing import BALD, sample_dressing
@@ -68,10 +70,27 @@ class Sighting:
     landmarks: Float[np.ndarray, "478 2"]
 
 
+@dataclass(frozen=True)
+class Reprojection:
+    """How far detected landmarks are from the template's in one portrait, in distances between the eyes.
+
+    Args:
+        known: From those of the true head before the true camera.
+        posed: From those of the true head before the camera that the landmarks themselves give.
+        expected: The same, less what the template knows of the detector's bias; ``posed`` where it knows nothing.
+        fitted: From those of the fitted head before its camera.
+    """
+
+    known: Float[np.ndarray, "468"]
+    posed: Float[np.ndarray, "468"]
+    expected: Float[np.ndarray, "468"]
+    fitted: Float[np.ndarray, "468"]
+
+
 def reprojection_errors(
     heads: HeadShapes, studio: PortraitStudio, anchors: TemplateAnchors, *, portraits: int, rng: np.random.Generator
-) -> tuple[Float[np.ndarray, "p 468"], Float[np.ndarray, "p"]]:
-    """How far the embedding's landmarks are from the detected ones, in distances between the eyes.
+) -> list[Reprojection]:
+    """How well the embedding explains what is detected on people at rest.
 
     Args:
         heads: Of the people.
@@ -79,31 +98,65 @@ def reprojection_errors(
         anchors: Of the template.
         portraits: Tried; those without a face are left out.
         rng: Not the one of the calibration, so that the people are others.
-
-    Returns:
-        On the true head seen by the true camera, where the detector's own scatter counts; and the median on the
-        head and camera that were fitted to the landmarks.
     """
-    known, fitted = [], []
-    for _ in range(portraits):
-        found = _photographed(heads, studio, rng)
-        if found is not None:
-            vertices = anchors.read(heads.makehuman, found.base_dm)
-            known.append(embedding_error(studio.template, vertices, found.camera, found.landmarks))
-            fit = fit_template(studio.template, found.landmarks, Lens(float(found.camera.intrinsics[0, 0])))
-            fitted.append(fit.residual_m / (INTEROCULAR_DM * METRES_PER_DM))
-    return np.stack(known), np.array(fitted)
+    found = (_photographed(heads, studio, rng) for _ in range(portraits))
+    return [
+        reprojection(studio.template, anchors.read(heads.makehuman, one.base_dm), one.camera, one.landmarks)
+        for one in found
+        if one is not None
+    ]
+
+
+def reprojection(
+    template: Template, vertices: Float[np.ndarray, "n 3"], camera: Camera, landmarks: Float[np.ndarray, "478 2"]
+) -> Reprojection:
+    """Detected landmarks against a known head.
+
+    Args:
+        template: With landmarks.
+        vertices: Of the template on the head.
+        camera: Of the portrait; its lens is taken for known.
+        landmarks: Detected, image widths.
+    """
+    points, seen = _points(template, vertices), landmarks[:IRIS_LANDMARKS]
+    posed = _camera_of(template, points, seen, camera)
+    less = seen
+    if template.landmark_errors is not None:
+        less = seen - in_image(posed, points, template.landmark_errors.mean(posed))
+    fit = fit_template(template, landmarks, Lens(float(camera.intrinsics[0, 0])))
+    head = _points(template, template.vertices + template.offsets(fit.shape, fit.expression))
+    return Reprojection(
+        embedding_error(points, camera, seen),
+        embedding_error(points, posed, seen),
+        embedding_error(points, _camera_of(template, points, less, camera), less),
+        embedding_error(head, fit.camera, seen),
+    )
 
 
 def embedding_error(
-    template: Template, vertices: Float[np.ndarray, "n 3"], camera: Camera, landmarks: Float[np.ndarray, "478 2"]
-) -> Float[np.ndarray, "468"]:
-    """Distance of each detected landmark to its template point on a known head, in distances between the eyes."""
+    points: Float[np.ndarray, "n 3"], camera: Camera, landmarks: Float[np.ndarray, "n 2"]
+) -> Float[np.ndarray, "n"]:
+    """Distance of each detected landmark (image widths) to its point of a head, in distances between the eyes."""
+    image, depth = project(camera, points)
+    eyes = INTEROCULAR_DM * METRES_PER_DM * camera.intrinsics[0, 0] / np.median(depth)
+    return np.linalg.norm(image - landmarks, axis=1) / eyes
+
+
+def _points(template: Template, vertices: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "468 3"]:
     used = slice(0, IRIS_LANDMARKS)
     corners = vertices[template.faces[template.landmark_faces[used]]]
-    image, depth = project(camera, np.einsum("nci,nc->ni", corners, template.landmark_weights[used]))
-    eyes = INTEROCULAR_DM * METRES_PER_DM * camera.intrinsics[0, 0] / np.median(depth)
-    return np.linalg.norm(image - landmarks[used], axis=1) / eyes
+    points: Float[np.ndarray, "468 3"] = np.einsum("nci,nc->ni", corners, template.landmark_weights[used])
+    return points
+
+
+def _camera_of(
+    template: Template, points: Float[np.ndarray, "n 3"], seen: Float[np.ndarray, "n 2"], lens: Camera
+) -> Camera:
+    """What landmarks say of the camera before a known head; only its lens is given."""
+    noise = template.landmark_noise[:IRIS_LANDMARKS]
+    middle = float(lens.intrinsics[0, 2]), float(lens.intrinsics[1, 2])
+    weights = (noise.min() / noise) ** 2
+    return fit_camera(points, seen, focal=float(lens.intrinsics[0, 0]), weights=weights, principal_point=middle)
 
 
 def _one_portrait(

@@ -27,6 +27,7 @@ BACKEND_LEVELS = [
     "landmarks",
     "alignment",
     "pose mask likeness crop_camera",
+    "landmark_errors",
     # generator and geometry
     "template directions generator cylinder",
     "starter encoder plane_lift surface unwrap mirror reprojection blend recolor",

@@ -7,6 +7,7 @@ import pytest
 
 from backend.camera import Camera, look_at_camera, project
 from backend.inversion.parametric import IRIS_LANDMARKS, CodePrior, Lens, fit_template
+from backend.landmark_errors import POSE_TERMS, LandmarkErrors, in_image
 from tests.small_starter import EXPRESSIONS, SHAPES, small_template
 
 FOCAL = 3.0
@@ -151,3 +152,23 @@ def test_the_right_prior_brings_the_fit_nearer_to_the_truth_under_noise(template
         errors.append([np.abs(fit.shape - shape).mean() for fit in fits])
     without, with_prior = np.mean(errors, axis=0)
     assert with_prior < 0.7 * without
+
+
+def test_expected_and_shared_errors_of_the_detector_are_not_taken_for_shape(template):
+    """Errors as large as the shapes' own, but the template knows them."""
+    shape, expression, camera = next(random_heads(1, seed=7))
+    random = np.random.default_rng(8)
+    points = landmarks_of(template, shape, expression)[:IRIS_LANDMARKS]
+    waves = np.sin(points @ random.normal(0, 40, (3, 4)) + random.uniform(0, 6, 4)).T[..., None]
+    factors = 0.003 * waves * random.normal(0, 1, (4, 1, 2))
+    bias = np.zeros((POSE_TERMS, IRIS_LANDMARKS, 2))
+    bias[0] = 0.002 * waves[0][::-1]
+    errors = LandmarkErrors(bias, factors, np.full(IRIS_LANDMARKS, 0.0005))
+    wrong = errors.mean(camera) + np.tensordot([1.0, -1.5, 0.5, 1.0], factors, 1)
+    image, _ = project(camera, points)
+    image = np.concatenate([image + in_image(camera, points, wrong), np.zeros((10, 2))])
+    fits = [fit_template(replace(template, landmark_errors=known), image, Lens(FOCAL)) for known in (None, errors)]
+    ignorant, knowing = (np.linalg.norm(fit.shape - shape) for fit in fits)
+    assert knowing < 0.3 * ignorant and knowing < 0.5
+    assert angle_between_deg(fits[1].camera, camera) < angle_between_deg(fits[0].camera, camera)
+    assert fits[1].residual_m < 0.0003 < fits[0].residual_m

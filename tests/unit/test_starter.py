@@ -8,9 +8,10 @@ import torch
 from backend.directions import Direction
 from backend.errors import ModelError
 from backend.head import Slider
+from backend.landmark_errors import POSE_TERMS, LandmarkErrors
 from backend.models import read_weights, write_weights
 from backend.skeleton import Skeleton
-from backend.starter import PLAIN_ARRAYS, load_starter, save_starter
+from backend.starter import PLAIN_ARRAYS, load_starter, save_starter, write_landmark_errors
 from tests.small_starter import SHAPES, small_starter
 
 SCALE = 0.02 / 127
@@ -183,3 +184,24 @@ def test_a_file_of_the_first_version_is_read_with_a_stiff_neck(file, tmp_path):
     found = load_starter(tmp_path / "old.safetensors")
     assert len(found.template.joint_shares) == 0
     assert not any(direction.pose.any() or direction.recolors for direction in found.directions)
+
+
+def test_what_is_known_of_landmarks_is_put_into_a_file_and_nothing_else_changes(file, tmp_path):
+    random = np.random.default_rng(0)
+    errors = LandmarkErrors(
+        random.normal(0, 0.001, (POSE_TERMS, 468, 2)), random.normal(0, 0.002, (5, 468, 2)), np.full(468, 0.0003)
+    )
+    path = tmp_path / "known.safetensors"
+    path.write_bytes(file.read_bytes())
+    assert load_starter(path).template.landmark_errors is None
+    write_landmark_errors(path, errors)
+    found = load_starter(path)
+    for part in ("bias", "factors", "rest"):
+        truth = getattr(errors, part)
+        np.testing.assert_allclose(getattr(found.template.landmark_errors, part), truth, rtol=1e-3, atol=1e-8)
+    before, after = read_weights(file)[0], read_weights(path)[0]
+    assert len(after) == len(before) + 3
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    save_starter(tmp_path / "again.safetensors", found, distance_scale=SCALE)
+    again = load_starter(tmp_path / "again.safetensors").template.landmark_errors
+    np.testing.assert_array_equal(again.factors, found.template.landmark_errors.factors)

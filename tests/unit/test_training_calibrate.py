@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from backend.camera import project
 from backend.inversion.parametric import IRIS_LANDMARKS
+from backend.landmark_errors import POSE_TERMS, LandmarkErrors, in_image
 from backend.training import calibrate as module
-from backend.training.calibrate import Sighting, embedding_error, reprojection_errors
+from backend.training.calibrate import Sighting, embedding_error, reprojection, reprojection_errors
 from backend.training.heads import HeadShapes
 from backend.training.portraits import PortraitScene, PortraitStudio, portrait_camera
 from backend.training.template import TemplateAnchors
@@ -25,16 +28,40 @@ def seen(template, vertices):
     return project(CAMERA, np.einsum("nci,nc->ni", corners, template.landmark_weights))[0]
 
 
+def points(template, vertices):
+    corners = vertices[template.faces[template.landmark_faces[:IRIS_LANDMARKS]]]
+    return np.einsum("nci,nc->ni", corners, template.landmark_weights[:IRIS_LANDMARKS])
+
+
 def test_landmarks_where_they_belong_have_no_error(template):
-    error = embedding_error(template, template.vertices, CAMERA, seen(template, template.vertices))
-    np.testing.assert_allclose(error, np.zeros(IRIS_LANDMARKS), atol=1e-12)
+    found = reprojection(template, template.vertices, CAMERA, seen(template, template.vertices))
+    np.testing.assert_allclose(found.known, np.zeros(IRIS_LANDMARKS), atol=1e-12)
+    np.testing.assert_allclose(found.posed, np.zeros(IRIS_LANDMARKS), atol=1e-6)
+    np.testing.assert_allclose(found.expected, np.zeros(IRIS_LANDMARKS), atol=1e-6)
 
 
 def test_the_error_is_in_distances_between_the_eyes(template):
     """Of 63 mm, at the face's distance."""
     moved = template.vertices + 0.0063 * CAMERA.cam2world[:3, 0]
-    error = embedding_error(template, template.vertices, CAMERA, seen(template, moved))
+    error = embedding_error(points(template, template.vertices), CAMERA, seen(template, moved)[:IRIS_LANDMARKS])
     np.testing.assert_allclose(error, 0.1, rtol=0.06)
+
+
+def test_a_face_seen_elsewhere_is_the_cameras_fault_not_the_heads(template):
+    moved = template.vertices + 0.0063 * CAMERA.cam2world[:3, 0]
+    found = reprojection(template, template.vertices, CAMERA, seen(template, moved))
+    assert np.median(found.known) > 0.09 and np.median(found.posed) < 0.002
+
+
+def test_what_is_known_of_the_detector_is_taken_away(template):
+    random = np.random.default_rng(0)
+    bias = np.zeros((POSE_TERMS, IRIS_LANDMARKS, 2))
+    bias[0] = random.normal(0, 0.002, (IRIS_LANDMARKS, 2))
+    errors = LandmarkErrors(bias, np.zeros((0, IRIS_LANDMARKS, 2)), np.full(IRIS_LANDMARKS, 0.001))
+    exact = seen(template, template.vertices)
+    exact[:IRIS_LANDMARKS] += in_image(CAMERA, points(template, template.vertices), bias[0])
+    found = reprojection(replace(template, landmark_errors=errors), template.vertices, CAMERA, exact)
+    assert np.median(found.posed) > 0.02 and np.median(found.expected) < 0.002
 
 
 def test_portraits_without_a_face_do_not_count(template, monkeypatch):
@@ -44,6 +71,6 @@ def test_portraits_without_a_face_do_not_count(template, monkeypatch):
     monkeypatch.setattr(module, "_photographed", lambda *_: next(answers))
     monkeypatch.setattr(TemplateAnchors, "read", lambda *_: template.vertices)
     anchors = TemplateAnchors(np.zeros((1, 3), np.int64), np.ones((1, 3)) / 3)
-    known, fitted = reprojection_errors(heads, studio, anchors, portraits=3, rng=np.random.default_rng(0))
-    assert known.shape == (1, IRIS_LANDMARKS) and known.max() < 1e-9
-    assert fitted.shape == (1,) and fitted[0] < 0.01
+    (found,) = reprojection_errors(heads, studio, anchors, portraits=3, rng=np.random.default_rng(0))
+    assert found.known.shape == (IRIS_LANDMARKS,) and found.known.max() < 1e-9
+    assert np.median(found.fitted) < 0.01
