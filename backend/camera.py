@@ -74,7 +74,17 @@ def rays(camera: Camera, size_px: int) -> tuple[Float[np.ndarray, "3"], Float[np
         The camera centre and unit directions, both in world coordinates.
     """
     grid = (np.arange(size_px) + 0.5) / size_px
-    x, y = np.meshgrid(grid, grid)
-    pixels = np.stack([x, y, np.ones_like(x)], axis=-1)
-    directions = pixels @ np.linalg.inv(camera.intrinsics).T @ camera.cam2world[:3, :3].T
-    return camera.position, directions / np.linalg.norm(directions, axis=-1, keepdims=True)
+    image = np.stack(np.meshgrid(grid, grid), axis=-1)
+    return camera.position, directions_through(camera, image.reshape(-1, 2)).reshape(size_px, size_px, 3)
+
+
+def directions_through(camera: Camera, image: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
+    """Unit world directions of the rays through image positions.
+
+    Args:
+        camera: Where the rays start.
+        image: In image widths.
+    """
+    to_world = camera.cam2world[:3, :3] @ np.linalg.inv(camera.intrinsics)
+    directions = image @ to_world[:, :2].T + to_world[:, 2]
+    return directions / np.sqrt(np.einsum("nc,nc->n", directions, directions))[:, None]

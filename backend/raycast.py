@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rays against a triangle mesh, and pictures of a textured mesh made with them; the only door to embreex."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from embreex import rtcore_scene
 from embreex.mesh_construction import TriangleMesh
@@ -22,30 +25,36 @@ class Caster:
     Args:
         vertices: In any unit and frame; rays are given in the same.
         faces: At least one. A triangle without area is never hit.
+        watertight: No ray slips between neighbouring triangles. Shadows do without: few rays do, and all are faster.
     """
 
-    def __init__(self, vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> None:
+    def __init__(
+        self, vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], *, watertight: bool = True
+    ) -> None:
         points = np.asarray(vertices, dtype=np.float64)
         low, high = points.min(axis=0), points.max(axis=0)
         self.centre: Float[np.ndarray, "3"] = (low + high) / 2
         self.radius = float(np.linalg.norm(high - low) / 2) or 1.0
-        self.scene = rtcore_scene.EmbreeScene(robust=True)
+        self.scene = rtcore_scene.EmbreeScene(robust=watertight)
         unit = ((points - self.centre) / self.radius).astype(np.float32)
         TriangleMesh(self.scene, unit, np.ascontiguousarray(faces, dtype=np.int32))
-        self._mesh = vertices, faces
+        self._mesh, self._watertight = (vertices, faces), watertight
 
-    def __reduce__(self) -> tuple[type["Caster"], tuple[np.ndarray, np.ndarray]]:
+    def __reduce__(self) -> tuple[Callable[..., "Caster"], tuple[np.ndarray, np.ndarray]]:
         """Embree's scene cannot go to another process; the mesh can."""
-        return Caster, self._mesh
+        return partial(Caster, watertight=self._watertight), self._mesh
 
     def _enter(
         self, origins: Float[np.ndarray, "#n 3"], directions: Float[np.ndarray, "n 3"]
     ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
         """Rays in the unit ball's frame, started at the ball; the skipped distances in units of its radius."""
-        unit = directions / np.linalg.norm(directions, axis=1, keepdims=True)
-        start = np.broadcast_to((origins - self.centre) / self.radius, unit.shape)
-        along = np.einsum("na,na->n", start, unit)
+        unit = directions / np.sqrt(np.einsum("na,na->n", directions, directions))[:, None]
+        start = (origins - self.centre) / self.radius
         outside = np.einsum("na,na->n", start, start) - 1.01
+        if (outside <= 0).all():
+            inside = np.broadcast_to(start.astype(np.float32), unit.shape)
+            return inside, unit.astype(np.float32), np.zeros(len(unit))
+        along = unit @ start[0] if len(start) == 1 else np.einsum("na,na->n", start, unit)
         to_ball = -along - np.sqrt(np.maximum(along**2 - outside, 0.0))
         skipped = np.where(outside > 0, np.maximum(to_ball, 0.0), 0.0)
         return (start + skipped[:, None] * unit).astype(np.float32), unit.astype(np.float32), skipped
@@ -69,8 +78,10 @@ class Caster:
         hits = self.scene.run(start, unit, output=1)
         triangle = hits["primID"].astype(np.int64)
         is_hit = triangle >= 0
-        u, v = hits["u"].astype(np.float64), hits["v"].astype(np.float64)
-        barycentric = np.where(is_hit[:, None], np.stack([1 - u - v, u, v], axis=1), 0.0)
+        barycentric = np.empty((len(unit), 3))
+        barycentric[:, 1], barycentric[:, 2] = hits["u"], hits["v"]
+        barycentric[:, 0] = 1 - barycentric[:, 1] - barycentric[:, 2]
+        barycentric[~is_hit] = 0.0
         distance = np.where(is_hit, (hits["tfar"] + skipped) * self.radius, np.inf)
         return triangle, barycentric, distance
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from backend.training.light import linear_from_srgb, srgb_from_linear
+from backend.training.light import linear_from_bytes, srgb_from_linear
 
 Photo = UInt8[np.ndarray, "s s 3"]
 
@@ -21,7 +21,7 @@ def color_cast(photo: Photo, gains: Float[np.ndarray, "3"], exposure_stops: floa
         gains: Of red, green and blue.
         exposure_stops: Doubles the light with each.
     """
-    linear = linear_from_srgb(photo / 255.0) * gains * 2.0**exposure_stops
+    linear = linear_from_bytes(photo) * gains * 2.0**exposure_stops
     return _bytes(srgb_from_linear(np.clip(linear, 0, 1)))
 
 
@@ -46,7 +46,7 @@ def low_resolution(photo: Photo, side_px: int) -> Photo:
 
 def sensor_noise(photo: Photo, rng: np.random.Generator, *, shot: float, read: float) -> Photo:
     """Noise that grows with the light (``shot``) and that is there in the dark too (``read``), of linear light."""
-    linear = linear_from_srgb(photo / 255.0)
+    linear = linear_from_bytes(photo)
     noisy = linear + rng.normal(size=photo.shape) * np.sqrt(shot**2 * linear + read**2)
     return _bytes(srgb_from_linear(np.clip(noisy, 0, 1)))
 

@@ -128,17 +128,18 @@ class BodyPiece:
 
     @cached_property
     def _slopes(self) -> tuple[Float[np.ndarray, "f 3"], Float[np.ndarray, "f 3"]]:
-        return dual_edges(self.vertices, self.faces)
+        first, second = dual_edges(self.vertices, self.faces)
+        return first.astype(np.float32), second.astype(np.float32)
 
     def surface(self, hits: Hits) -> Surface:
         """The paint at hits; with pores and wrinkles where rays are close enough together to see them."""
-        places = self._canvas.samples.at(self._shown[hits.triangle], hits.barycentric)
+        places = self._canvas.samples.at(self._shown.take(hits.triangle), hits.barycentric)
         look = places.read(self._paint.look)
         tilt = None
         if hits.footprint < FINEST_RELIEF_M:
             slope = places.slope(self._paint.relief)
-            first, second = self._slopes
-            tilt = -(slope[:, :1] * first[hits.triangle] + slope[:, 1:] * second[hits.triangle]).astype(np.float32)
+            first, second = (each.take(hits.triangle, axis=0) for each in self._slopes)
+            tilt = -(slope[:, :1] * first + slope[:, 1:] * second)
         return Surface(look[:, :3], look[:, 3], tilt)
 
 

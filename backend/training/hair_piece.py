@@ -13,6 +13,7 @@ from skimage.measure import marching_cubes
 from backend.mesh import vertex_normals
 from backend.raycast import Caster
 from backend.training.appearance import Appearance
+from backend.training.blend import blended
 from backend.training.body_piece import dual_edges
 from backend.training.canonical import sample_lattice
 from backend.training.hair import CURLY_STYLES, SKULL_CENTRE, fine_strands, hair_color, hair_flow, strand_noise
@@ -94,14 +95,14 @@ class HairPiece:
         self.part = np.full(len(shell.faces), HAIR)
         is_down = sample_lattice(shell.body, shell.vertices)[shell.faces].max(1) < DOWN_M
         self.kind = np.where(is_down, DOWN, HAIR_KIND)
-        self._first, self._second = dual_edges(shell.vertices, shell.faces)
-        self._normals = vertex_normals(shell.vertices, shell.faces)
+        places = [shell.vertices, vertex_normals(shell.vertices, shell.faces)]
+        self._places = np.concatenate(places, axis=1).astype(np.float32)
+        self._corners = shell.faces.astype(np.int32)
 
     def surface(self, hits: Hits) -> Surface:
         """Strands at hits, lit along their flow, with gaps between them where the hair is thin."""
-        corners = self.faces[hits.triangle]
-        points = np.einsum("nk,nkc->nc", hits.barycentric, self.canonical[corners])
-        normals = np.einsum("nk,nkc->nc", hits.barycentric, self._normals[corners])
+        found = blended(self._places, self._corners.take(hits.triangle, axis=0), hits.barycentric)
+        points, normals = np.asfortranarray(found[:, :3]), np.asfortranarray(found[:, 3:])
         flow = hair_flow(points, normals, self._style)
         fine = fine_strands(points, self._style)
         locks = strand_noise(points, self._style)
@@ -110,7 +111,7 @@ class HairPiece:
         lean = LEAN_RAD * (fine + locks) * (6.0 if self._style in CURLY_STYLES else 1.0)
         tilt = LOCK_TILT * locks[:, None] * np.cross(hits.normals, strand)
         return Surface(
-            linear_from_srgb(np.clip(color, 0, 1)).astype(np.float32),
+            linear_from_srgb(np.clip(color, 0, 1).astype(np.float32)),
             np.full(len(points), SHINE, np.float32),
             tilt.astype(np.float32),
             self._opacity(hits, points, fine=fine, locks=locks),
@@ -119,11 +120,16 @@ class HairPiece:
 
     def _to_world(self, flow: Float[np.ndarray, "n 3"], triangle: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n 3"]:
         """Canonical directions in the triangles' planes, as the head carries them."""
-        a, b, c = (self.vertices[self.faces[triangle, corner]] for corner in range(3))
-        along_first = np.einsum("nc,nc->n", flow, self._first[triangle])[:, None]
-        along_second = np.einsum("nc,nc->n", flow, self._second[triangle])[:, None]
-        carried = along_first * (a - c) + along_second * (b - c)
+        carried = np.einsum("nwc,nc->nw", self._turns.take(triangle, axis=0), flow.astype(np.float32))
         return carried / np.sqrt(np.einsum("nc,nc->n", carried, carried)).clip(1e-9)[:, None]
+
+    @cached_property
+    def _turns(self) -> Float[np.ndarray, "f 3 3"]:
+        """What carries canonical directions in each triangle's plane to the world."""
+        a, b, c = (self.vertices[self.faces[:, corner]] for corner in range(3))
+        first, second = dual_edges(self._shell.vertices, self._shell.faces)
+        turns = (a - c)[:, :, None] * first[:, None] + (b - c)[:, :, None] * second[:, None]
+        return turns.astype(np.float32)
 
     def _opacity(
         self, hits: Hits, points: Float[np.ndarray, "n 3"],
@@ -148,8 +154,8 @@ class HairPiece:
         facing = np.abs(np.einsum("nc,nc->n", hits.normals, hits.to_camera))
         rim = smooth_step(facing, RIM * length - 0.06, RIM * length + 0.14)
         loose = np.flatnonzero(rim < 1)
-        ahead = -hits.to_camera[loose].astype(np.float64)
-        inside = hits.points[loose] + STEP_M * ahead
+        ahead = -hits.to_camera.take(loose, axis=0)
+        inside = hits.points.take(loose, axis=0) + STEP_M * ahead
         _, _, through = self._caster.first_hit(inside, ahead)
         beyond = inside + (np.minimum(through, 1.0) + STEP_M)[:, None] * ahead
         hidden = (through > RIM_THICKNESS_M) | self._caster.is_blocked(beyond, ahead, np.inf)

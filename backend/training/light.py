@@ -4,7 +4,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 # How far light creeps past the shadow line in red, green and blue; skin scatters red furthest.
 SCATTER = np.array([0.30, 0.16, 0.12], np.float32)
@@ -149,6 +149,14 @@ def sphere_directions(count: int) -> Float[np.ndarray, "count 3"]:
 def linear_from_srgb(color: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
     """sRGB in [0, 1] to linear light (IEC 61966-2-1)."""
     return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+
+
+_LINEAR_OF_BYTES = linear_from_srgb(np.arange(256) / 255.0)
+
+
+def linear_from_bytes(color: UInt8[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    """sRGB bytes to linear light in [0, 1]."""
+    return _LINEAR_OF_BYTES.take(color)
 
 
 def srgb_from_linear(color: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:

@@ -10,6 +10,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from backend.training.blend import blended
+
 
 @dataclass(frozen=True)
 class MeshSamples:
@@ -41,19 +43,26 @@ class MeshSamples:
 
     def at(self, triangle: Int[np.ndarray, "n"], barycentric: Float[np.ndarray, "n 3"]) -> "SamplePlaces":
         """The three samples around each place and their weights, which add up to 1."""
-        steps = self.resolution[triangle]
-        scaled = np.clip(barycentric[:, :2], 0, 1) * steps[:, None]
-        row = np.minimum(scaled[:, 0].astype(np.int64), steps - 1)
-        column = np.clip(scaled[:, 1].astype(np.int64), 0, steps - 1 - row)
-        across, along = scaled[:, 0] - row, scaled[:, 1] - column
+        steps, start = self._layout.take(triangle, axis=0).T
+        x, y = (np.clip(barycentric[:, axis], 0, 1).astype(np.float32) * steps.astype(np.float32) for axis in (0, 1))
+        row = np.minimum(x.astype(np.int32), steps - 1)
+        column = np.clip(y.astype(np.int32), 0, steps - 1 - row)
+        across, along = x - row, y - column
         # The near small triangle is (row, column) and its two next ones, the far one lies beyond their edge.
         is_far = (across + along > 1) & (row + column + 2 <= steps)
+        index, weights = np.empty((len(triangle), 3), np.int32), np.empty((len(triangle), 3), np.float32)
         corners = ((row + is_far, column + is_far), (row + 1, column), (row, column + 1))
-        index = np.stack([i * (steps + 1) - i * (i - 1) // 2 + j for i, j in corners], axis=1)
-        first = np.where(is_far, 1 - along, across)
-        second = np.where(is_far, 1 - across, along)
-        weights = np.stack([1 - first - second, first, second], axis=1).astype(np.float32)
-        return SamplePlaces(self.first[triangle, None] + index, weights, steps, is_far)
+        for corner, (i, j) in enumerate(corners):
+            index[:, corner] = start + i * (steps + 1) - i * (i - 1) // 2 + j
+        weights[:, 1] = np.where(is_far, 1 - along, across)
+        weights[:, 2] = np.where(is_far, 1 - across, along)
+        weights[:, 0] = 1 - weights[:, 1] - weights[:, 2]
+        return SamplePlaces(index, weights, steps, is_far)
+
+    @cached_property
+    def _layout(self) -> Int[np.ndarray, "f 2"]:
+        """Resolution and first sample of each triangle."""
+        return np.stack([self.resolution, self.first], axis=1).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -74,16 +83,16 @@ class SamplePlaces:
 
     def read(self, values: Float[np.ndarray, "m c"]) -> Float[np.ndarray, "n c"]:
         """Values at the places."""
-        return np.einsum("nk,nkc->nc", self.weights, values[self.index])
+        return blended(values, self.index, self.weights)
 
     def slope(self, values: Float[np.ndarray, "m"]) -> Float[np.ndarray, "n 2"]:
         """Change of values with the first and the second barycentric weight, at the third one's expense."""
-        base, first, second = values[self.index].T
+        base, first, second = values.take(self.index).T
         one, two = (
             np.where(self.is_far, base - second, first - base),
             np.where(self.is_far, base - first, second - base),
         )
-        return np.stack([one, two], axis=1) * self.steps[:, None]
+        return (np.stack([one, two]) * self.steps).T
 
 
 def _pattern(steps: int) -> Float[np.ndarray, "m 3"]:

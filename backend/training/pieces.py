@@ -44,10 +44,12 @@ def assemble(pieces: Sequence[Piece]) -> Subject:
     """One subject of all pieces, in their order."""
     counts = [len(piece.vertices) for piece in pieces]
     starts = np.cumsum([0, *counts])
-    ends = np.cumsum([len(piece.faces) for piece in pieces])
+    sizes = [len(piece.faces) for piece in pieces]
+    ends = np.cumsum(sizes)
+    owners = np.repeat(np.arange(len(pieces), dtype=np.int8), sizes)
 
     def surface_of_hit(hits: Hits) -> Surface:
-        owner = np.searchsorted(ends, hits.triangle, side="right")
+        owner = owners.take(hits.triangle)
         found = []
         for number, piece in enumerate(pieces):
             rows = np.flatnonzero(owner == number)

@@ -3,12 +3,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8, UInt32
-from scipy.ndimage import maximum_filter, minimum_filter
 
-from backend.camera import Camera, rays
+from backend.camera import Camera, directions_through, rays
 from backend.training.light import (
     Light,
     bounce,
@@ -22,9 +23,11 @@ from backend.training.light import (
 from backend.training.subject import CLEAR, LIFT, SOLID, Hits, Rays, Rendering, Subject, Surface, smooth_normals
 
 SHADOW_RAYS, MANY_SHADOW_RAYS, LARGE_PX = 2, 12, 256  # For each pixel, of small and of large pictures.
+DISC_SPOTS, GOLDEN = 1 << 16, 0.618034
 DULL = 0.06  # Shine below which no lamp is reflected.
 OPAQUE, SEEN = 0.98, 0.5
-VISIBLE = 0.08  # Difference of square roots of linear light, from which more rays are worth it.
+VISIBLE = 0.15  # Difference of square roots of linear light, from which more rays are worth it.
+SPREAD = 1.2  # Rays beside the centre lie so much further out than the middles of a pixel's quarters.
 BELOW_HAIR = 0.08  # In radii of the mesh.
 
 
@@ -36,7 +39,8 @@ def render_portrait(subject: Subject, camera: Camera, light: Light, *, size_px: 
         camera: In the subject's world.
         light: In the subject's world.
         size_px: Side of the picture.
-        supersample: Rays along each side of a pixel for ``rgba`` where neighbouring pixels differ; elsewhere one does.
+        supersample: Rays along each side of a pixel for ``rgba``, beside the one through its centre, where neighbouring
+            pixels differ; elsewhere the centre does.
 
     Source:
         Whitted 1980, An improved illumination model for shaded display, section 4 (adaptive supersampling).
@@ -46,26 +50,60 @@ def render_portrait(subject: Subject, camera: Camera, light: Light, *, size_px: 
     origin, directions = rays(camera, size_px)
     spacing = float(1 / (camera.intrinsics[0, 0] * size_px))
     cast = _Cast(subject, origin, spacing, shadow_rays)
-    colors, hits, where, distance = _colors_along(cast, directions.reshape(-1, 3), lighting)
-    samples = colors.reshape(size_px, size_px, 5)
+    samples, met = _colors_along(cast, directions.reshape(-1, 3), lighting)
     if supersample > 1:
-        row, column = np.nonzero(_differs(samples))
-        fine = rays(camera, size_px * supersample)[1].reshape(size_px, supersample, size_px, supersample, 3)
-        chosen = fine[row, :, column].reshape(-1, 3)
+        rough = np.flatnonzero(_differs(samples.reshape(size_px, size_px, 5)))
+        around = _around_centre(supersample)
+        places = np.stack(np.divmod(rough, size_px)[::-1], axis=1)[:, None] + 0.5 + around
         cast = _Cast(subject, origin, spacing / supersample, max(1, shadow_rays // supersample**2))
-        samples[row, column] = _colors_along(cast, chosen, lighting)[0].reshape(len(row), supersample**2, 5).mean(1)
-    alpha = samples[..., 3:4]
-    color = srgb_from_linear(np.clip(samples[..., :3] / np.maximum(alpha, 1e-6), 0, 1)) * (alpha > 0)
-    rgba = np.rint(np.concatenate([color, alpha], axis=-1) * 255).astype(np.uint8)
-    seen = _surface_seen(subject, camera, rgba, directions, (hits, where, distance))
-    return _looked_through(subject, seen, samples[..., 4] < SEEN, camera, directions)
+        more, _ = _colors_along(cast, directions_through(camera, places.reshape(-1, 2) / size_px), lighting)
+        more = more.reshape(len(rough), len(around), 5)
+        samples[rough] = sum((more[:, ray] for ray in range(len(around))), samples[rough]) / (len(around) + 1)
+    thin = samples[:, 4] < SEEN
+    rgba = _bytes(samples).reshape(size_px, size_px, 4)
+    seen = _surface_seen(camera, rgba, directions, met)
+    return _looked_through(subject, seen, thin.reshape(size_px, size_px), camera, directions)
+
+
+@lru_cache(maxsize=4)
+def _around_centre(side: int) -> Float[np.ndarray, "r 2"]:
+    """A grid of ``side`` times ``side`` places in a pixel, from its centre, pixels."""
+    steps = SPREAD * ((np.arange(side) + 0.5) / side - 0.5)
+    return np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
 
 
 def _differs(samples: Float[np.ndarray, "s s 5"]) -> Bool[np.ndarray, "s s"]:
     """Pixels that differ visibly from a neighbour."""
-    shown = np.sqrt(samples[..., :4])
-    window = (3, 3, 1)
-    return ((maximum_filter(shown, window) - minimum_filter(shown, window)) > VISIBLE).any(-1)
+    shown = np.sqrt(np.ascontiguousarray(samples[..., :4].transpose(2, 0, 1)))
+    least = most = np.pad(shown, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    for axis in (1, 2):
+        least, most = _over_three(np.minimum, least, axis), _over_three(np.maximum, most, axis)
+    return (most - least > VISIBLE).any(0)
+
+
+def _over_three(choose: np.ufunc, values: Float[np.ndarray, "c h w"], axis: int) -> Float[np.ndarray, "c i j"]:
+    """The least or the most of each value and its two neighbours along an axis."""
+    rows = np.moveaxis(values, axis, 0)
+    return np.moveaxis(choose(choose(rows[:-2], rows[1:-1]), rows[2:]), 0, axis)
+
+
+def _bytes(samples: Float[np.ndarray, "n 5"]) -> UInt8[np.ndarray, "n 4"]:
+    """sRGB that is not premultiplied, and opacity."""
+    color, alpha = np.asfortranarray(samples[:, :3]), samples[:, 3]
+    shown = srgb_from_linear(np.clip(color / np.maximum(alpha, 1e-6)[:, None], 0, 1)) * (alpha > 0)[:, None]
+    rgba = np.empty((len(samples), 4), np.uint8)
+    rgba[:, :3], rgba[:, 3] = np.rint(shown * 255), np.rint(alpha * 255)
+    return rgba
+
+
+class _Met(NamedTuple):
+    """What rays met: triangle or -1, barycentric weights, distance, rows that met something, and what those know."""
+
+    triangle: Int[np.ndarray, "n"]
+    barycentric: Float[np.ndarray, "n 3"]
+    distance: Float[np.ndarray, "n"]
+    where: Int[np.ndarray, "h"]
+    hits: Hits
 
 
 @dataclass(frozen=True)
@@ -84,66 +122,66 @@ class _Cast:
     spacing: float
     shadow_rays: int
 
-    def first(self, directions: Float[np.ndarray, "n 3"]) -> tuple[Hits, Int[np.ndarray, "h"], Float[np.ndarray, "h"]]:
-        """What rays meet first, which rays meet something, and how far away."""
-        triangle, barycentric, distance = self.subject.caster.first_hit(self.origin[None], directions)
-        where = np.flatnonzero(triangle >= 0)
-        met = Rays(self.origin, directions[where], distance[where], self.spacing)
-        return self.subject.hits(triangle[where], barycentric[where], met), where, distance[where]
+    def first(self, directions: Float[np.ndarray, "n 3"]) -> _Met:
+        """What rays meet first."""
+        return self._met(directions, *self.subject.caster.first_hit(self.origin[None], directions))
 
-    def behind(self, directions: Float[np.ndarray, "n 3"]) -> tuple[Hits, Int[np.ndarray, "h"]]:
-        """The same for rays that pass through hair and lenses."""
-        triangle, barycentric, distance = self.subject.solid_caster.first_hit(self.origin[None], directions)
+    def behind(self, directions: Float[np.ndarray, "n 3"]) -> _Met:
+        """What rays meet that pass through hair and lenses."""
+        solid, barycentric, distance = self.subject.solid_caster.first_hit(self.origin[None], directions)
+        triangle = np.append(self.subject.solid_faces, -1)[solid]  # -1 stays -1.
+        return self._met(directions, triangle, barycentric, distance)
+
+    def _met(
+        self, directions: Float[np.ndarray, "n 3"],
+        triangle: Int[np.ndarray, "n"], barycentric: Float[np.ndarray, "n 3"], distance: Float[np.ndarray, "n"],
+    ) -> _Met:  # fmt: skip
         where = np.flatnonzero(triangle >= 0)
-        met = Rays(self.origin, directions[where], distance[where], self.spacing)
-        return self.subject.hits(self.subject.solid_faces[triangle[where]], barycentric[where], met), where
+        known = Rays(self.origin, directions.take(where, axis=0), distance.take(where), self.spacing)
+        hits = self.subject.hits(triangle.take(where), barycentric.take(where, axis=0), known)
+        return _Met(triangle, barycentric, distance, where, hits)
 
 
 def _colors_along(
     cast: _Cast, directions: Float[np.ndarray, "n 3"], lighting: "_Lighting"
-) -> tuple[Float[np.ndarray, "n 5"], Hits, Int[np.ndarray, "h"], Float[np.ndarray, "h"]]:
-    """Colours along rays, and what ``_Cast.first`` found.
+) -> tuple[Float[np.ndarray, "n 5"], _Met]:
+    """Colours along rays, and what they met first.
 
     Colours are premultiplied, linear and tone-mapped, with opacity, and how much the first thing hides.
     """
-    hits, where, distance = cast.first(directions)
+    met = cast.first(directions)
+    hits, where = met.hits, met.where
     surface = cast.subject.surface_of_hit(hits)
     reach = lighting.reach(hits, surface, cast.shadow_rays)
     found = np.zeros((len(directions), 5), np.float32)
     found[where, :4] = lighting.premultiplied(hits, surface, reach)
-    found[where, 4] = 1.0
     if surface.opacity is None:
-        return found, hits, where, distance
+        found[where, 4] = 1.0
+        return found, met
     found[where, 4] = np.where(hits.kind == CLEAR, 0.0, surface.opacity)
     chosen = np.flatnonzero(surface.opacity < OPAQUE)
-    behind, among = cast.behind(directions[where[chosen]])
-    before = chosen[among]
-    below = cast.subject.surface_of_hit(behind)
+    behind = cast.behind(directions.take(where.take(chosen), axis=0))
+    before = chosen.take(behind.where)
+    below = cast.subject.surface_of_hit(behind.hits)
     # Skin just below hair that lets light through to it is lit as the hair is.
-    is_near = np.linalg.norm(behind.points - hits.points[before], axis=1) < BELOW_HAIR * cast.subject.caster.radius
-    shared = lighting.reach(behind, below, cast.shadow_rays).at_least(reach.chosen(before), is_near)
-    found[where[before], :4] += lighting.premultiplied(behind, below, shared) * (1 - found[where[before], 3:4])
-    return found, hits, where, distance
+    gap = np.linalg.norm(behind.hits.points - hits.points.take(before, axis=0), axis=1)
+    is_near = gap < BELOW_HAIR * cast.subject.caster.radius
+    shared = lighting.reach(behind.hits, below, cast.shadow_rays).at_least(reach.chosen(before), is_near)
+    rows = where.take(before)
+    found[rows, :4] += lighting.premultiplied(behind.hits, below, shared) * (1 - found[rows, 3:4])
+    return found, met
 
 
 def _surface_seen(
-    subject: Subject,
-    camera: Camera,
-    rgba: UInt8[np.ndarray, "s s 4"],
-    directions: Float[np.ndarray, "s s 3"],
-    met: tuple[Hits, Int[np.ndarray, "h"], Float[np.ndarray, "h"]],
+    camera: Camera, rgba: UInt8[np.ndarray, "s s 4"], directions: Float[np.ndarray, "s s 3"], met: _Met
 ) -> Rendering:
     """The picture with depth, normals, triangles and barycentric weights of first hits at pixel centres."""
-    hits, where, distance = met
     shape = rgba.shape[:2]
-    depth, triangle = np.full(rgba[..., 0].size, np.inf), np.full(rgba[..., 0].size, -1)
-    normal, barycentric = np.zeros((len(depth), 3)), np.zeros((len(depth), 3))
-    depth[where] = distance * (directions.reshape(-1, 3)[where] @ camera.cam2world[:3, 2])
-    triangle[where], barycentric[where] = hits.triangle, hits.barycentric
-    normal[where] = smooth_normals(subject, hits.triangle, hits.barycentric)
-    return Rendering(
-        rgba, depth.reshape(shape), normal.reshape(*shape, 3), triangle.reshape(shape), barycentric.reshape(*shape, 3)
-    )
+    depth = met.distance.reshape(shape) * (directions @ camera.cam2world[:3, 2])
+    normal = np.zeros((len(met.triangle), 3))
+    normal[met.where] = met.hits.outward
+    barycentric = met.barycentric.reshape(*shape, 3)
+    return Rendering(rgba, depth, normal.reshape(*shape, 3), met.triangle.reshape(shape), barycentric)
 
 
 def _looked_through(
@@ -183,7 +221,8 @@ class _Reach:
     lit: Float[np.ndarray, "n"]
 
     def chosen(self, rows: Int[np.ndarray, "m"]) -> "_Reach":
-        return _Reach(self.normals[rows], self.surround[rows], self.openness[rows], self.lit[rows])
+        normals, surround = self.normals.take(rows, axis=0), self.surround.take(rows, axis=0)
+        return _Reach(normals, surround, self.openness.take(rows), self.lit.take(rows))
 
     def at_least(self, other: "_Reach", where: Bool[np.ndarray, "n"]) -> "_Reach":
         """The brighter of both, where asked."""
@@ -211,8 +250,7 @@ class _Lighting:
 
     def reach(self, hits: Hits, surface: Surface, shadow_rays: int) -> _Reach:
         """What light arrives at hits."""
-        corners = self.subject.faces[hits.triangle]
-        around = np.einsum("nk,nkc->nc", hits.barycentric, self._at_vertices[corners])
+        around = self.subject.between_corners(self._at_vertices, hits.triangle, hits.barycentric)
         normals = hits.normals
         if surface.tilt is not None:
             normals = normals + surface.tilt
@@ -223,59 +261,74 @@ class _Lighting:
     def premultiplied(self, hits: Hits, surface: Surface, reach: _Reach) -> Float[np.ndarray, "n 4"]:
         """Tone-mapped linear colour times opacity, and opacity."""
         opacity = np.ones(len(hits.triangle), np.float32) if surface.opacity is None else surface.opacity
-        facing = reach.normals @ self.direction
-        key = self.key * key_share(facing, reach.lit)
-        diffuse = surface.albedo * (key + bounce(surface.albedo, reach.surround, reach.openness))
+        # Column by column, numpy works along the hits and not along the three colours.
+        albedo, surround = np.asfortranarray(surface.albedo), np.asfortranarray(reach.surround)
+        key = self.key * key_share(reach.normals @ self.direction, reach.lit)
+        diffuse = albedo * (key + bounce(albedo, surround, reach.openness))
+        gloss = surround * self._sheen(hits, surface, reach)[:, None]
+        clear, tinted = self._mirrored(hits, surface, reach)
+        gloss += clear + albedo * tinted
         # A lens reflects all the same where it lets the rest pass.
-        gloss = self._gloss(hits, surface, reach) * np.where(hits.kind == CLEAR, 1.0, opacity)[:, None]
+        gloss *= np.where(hits.kind == CLEAR, np.float32(1), opacity)[:, None]
         color = np.maximum((diffuse * opacity[:, None] + gloss) * self.light.exposure, 0)
         cover = np.maximum(opacity, np.minimum(gloss.max(1), 1))[:, None]
         return np.concatenate([tone_map(color / np.maximum(cover, 1e-3)) * cover, cover], axis=1)
 
-    def _gloss(self, hits: Hits, surface: Surface, reach: _Reach) -> Float[np.ndarray, "n 3"]:
-        """Light reflected as by a mirror, more or less blurred."""
-        normals = reach.normals
-        across = 1 - np.abs(np.einsum("nc,nc->n", normals, hits.to_camera))
-        gloss = reach.surround * (0.015 * surface.shine * (1 + 8 * across**5))[:, None]
+    def _sheen(self, hits: Hits, surface: Surface, reach: _Reach) -> Float[np.ndarray, "n"]:
+        """Share of the surrounding light that is reflected as by a blurred mirror."""
+        across = 1 - np.abs(np.einsum("nc,nc->n", reach.normals, hits.to_camera))
+        return 0.015 * surface.shine * (1 + 8 * across**5)
+
+    def _mirrored(
+        self, hits: Hits, surface: Surface, reach: _Reach
+    ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
+        """Light of key and lamps reflected in their own colour, and what is to be tinted by the albedo."""
         # Lamps have no shadow rays; where little of the surroundings is seen, little of them is.
         sources = [(self.direction, self.key, reach.lit)]
         for lamp in self.light.lamps:
             sources.append((lamp.direction.astype(np.float32), lamp.color.astype(np.float32), reach.openness**2))
+        clear, tinted = np.zeros((2, len(sources), len(hits.triangle)), np.float32)
         shiny = np.flatnonzero(surface.shine > DULL)
-        for direction, color, share in sources:
-            strength = skin_highlight(normals[shiny], hits.to_camera[shiny], direction, surface.shine[shiny])
-            gloss[shiny] += np.outer(strength * share[shiny], color)
-        self._add_hair_gloss(gloss, hits, surface, sources)
-        return gloss
-
-    def _add_hair_gloss(
-        self, gloss: Float[np.ndarray, "n 3"], hits: Hits, surface: Surface,
-        sources: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
-    ) -> None:  # fmt: skip
-        if surface.strand is None:
-            return
-        rows, strand, shift = surface.strand
-        for direction, color, share in sources:
-            first, second = strand_highlight(strand, hits.to_camera[rows], direction, shift)
-            above = np.clip(hits.normals[rows] @ direction + 0.35, 0, 1) * share[rows]
-            tinted = surface.albedo[rows] * (0.55 * second * above)[:, None] + (0.035 * first * above)[:, None]
-            gloss[rows] += tinted * color
+        shine = surface.shine.take(shiny)
+        normals, to_camera = (np.asfortranarray(each.take(shiny, axis=0)) for each in (reach.normals, hits.to_camera))
+        for number, (direction, _, share) in enumerate(sources):
+            clear[number, shiny] = skin_highlight(normals, to_camera, direction, shine) * share.take(shiny)
+        if surface.strand is not None:
+            rows, strand, shift = surface.strand
+            to_camera = np.asfortranarray(hits.to_camera.take(rows, axis=0))
+            for number, (direction, _, share) in enumerate(sources):
+                first, second = strand_highlight(strand, to_camera, direction, shift)
+                above = np.clip((hits.normals @ direction).take(rows) + 0.35, 0, 1) * share.take(rows)
+                clear[number, rows] = 0.035 * first * above
+                tinted[number, rows] = 0.55 * second * above
+        colors = np.stack([color for _, color, _ in sources], axis=1)
+        return (colors @ clear).T, (colors @ tinted).T
 
     def _lit(self, hits: Hits, facing: Float[np.ndarray, "n"], shadow_rays: int) -> Float[np.ndarray, "n"]:
         """1 where the key light is seen, 0 in shadow; each ray aims at its own spot of the light's disc."""
         direction = self.light.direction
-        towards = np.repeat(np.flatnonzero(facing > -0.35), shadow_rays)
-        start = hits.points[towards] + LIFT * self.subject.caster.radius * hits.normals[towards]
-        index = np.arange(len(towards), dtype=np.uint32)
-        radius = self.light.softness * np.sqrt(_scattered(index))
-        angle = 2 * np.pi * _scattered(index + np.uint32(0x9E3779B9))
+        towards = np.flatnonzero(facing > -0.35)
+        lift = LIFT * self.subject.caster.radius
+        start = hits.points.take(towards, axis=0) + np.float32(lift) * hits.normals.take(towards, axis=0)
         side = np.cross(direction, [0.0, 0.0, 1.0] if abs(direction[1]) > 0.9 else [0.0, 1.0, 0.0])
         side /= np.linalg.norm(side)
         over = np.cross(side, direction)
-        spread = np.outer(radius * np.cos(angle), side) + np.outer(radius * np.sin(angle), over)
-        is_open = ~self.subject.light_caster.is_blocked(start, direction + spread, np.inf)
-        share = np.bincount(towards, is_open / shadow_rays, minlength=len(facing))
-        return share.astype(np.float32)
+        disc = np.resize(_spots_of_disc(shadow_rays), (len(towards) * shadow_rays, 2))
+        spread = disc @ (self.light.softness * np.stack([side, over])).astype(np.float32)
+        start = np.repeat(start, shadow_rays, axis=0)
+        is_open = ~self.subject.light_caster.is_blocked(start, self.direction + spread, np.inf)
+        share = np.zeros(len(facing), np.float32)
+        share[towards] = is_open.reshape(len(towards), shadow_rays).mean(1, dtype=np.float32)
+        return share
+
+
+@lru_cache(maxsize=8)
+def _spots_of_disc(rays: int) -> Float[np.ndarray, "n 2"]:
+    """Places in the unit disc for many hits, so many for each one after another; well spread for each, not for all."""
+    hit, ray = np.divmod(np.arange(DISC_SPOTS // rays * rays, dtype=np.uint32), np.uint32(rays))
+    radius = np.sqrt((_scattered(hit) + GOLDEN * ray) % 1.0)
+    angle = 2 * np.pi * (_scattered(hit + np.uint32(0x9E3779B9)) + ray / rays)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype(np.float32)
 
 
 def _scattered(index: UInt32[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from backend.mesh import vertex_normals
 from backend.raycast import Caster
+from backend.training.blend import blended
 from backend.training.light import sphere_directions
 
 LIFT = 2e-3  # Start of shadow rays above the surface, in radii of the mesh.
@@ -47,6 +48,7 @@ class Hits:
         kind: ``SOLID``, ``HAIR``, ``CLEAR`` or ``DOWN``.
         points: World coordinates.
         normals: Smooth unit normals, turned to the side that is seen.
+        is_back: Whether that is the inner side.
         to_camera: Unit vectors.
         footprint: Distance between neighbouring rays there, world units; the median over all hits.
     """
@@ -56,18 +58,25 @@ class Hits:
     kind: Int[np.ndarray, "n"]
     points: Float[np.ndarray, "n 3"]
     normals: Float[np.ndarray, "n 3"]
+    is_back: Bool[np.ndarray, "n"]
     to_camera: Float[np.ndarray, "n 3"]
     footprint: float
+
+    @property
+    def outward(self) -> Float[np.ndarray, "n 3"]:
+        """Smooth unit normals, whatever side is seen."""
+        return np.where(self.is_back[:, None], -self.normals, self.normals)
 
     def chosen(self, rows: Int[np.ndarray, "m"], first_triangle: int) -> "Hits":
         """Some of the hits, their triangles numbered from ``first_triangle``."""
         return Hits(
-            self.triangle[rows] - first_triangle,
-            self.barycentric[rows],
-            self.kind[rows],
-            self.points[rows],
-            self.normals[rows],
-            self.to_camera[rows],
+            self.triangle.take(rows) - first_triangle,
+            self.barycentric.take(rows, axis=0),
+            self.kind.take(rows),
+            self.points.take(rows, axis=0),
+            self.normals.take(rows, axis=0),
+            self.is_back.take(rows),
+            self.to_camera.take(rows, axis=0),
             self.footprint,
         )
 
@@ -149,7 +158,7 @@ class Subject:
     def light_caster(self) -> Caster:
         """Finds what casts shadows."""
         is_dark = (self.kind == SOLID) | (self.kind == HAIR)
-        return self.caster if is_dark.all() else Caster(self.vertices, self.faces[is_dark])
+        return Caster(self.vertices, self.faces[is_dark], watertight=False)
 
     @cached_property
     def normals(self) -> Float[np.ndarray, "v 3"]:
@@ -176,21 +185,31 @@ class Subject:
 
     def hits(self, triangle: Int[np.ndarray, "n"], barycentric: Float[np.ndarray, "n 3"], rays: Rays) -> Hits:
         """What rays met, with what paint and light ask about it."""
-        normals = smooth_normals(self, triangle, barycentric)
+        weights = barycentric.astype(np.float32)
+        normals = smooth_normals(self, triangle, weights)
         to_camera = -rays.directions.astype(np.float32)
-        normals *= np.where(np.einsum("nc,nc->n", normals, to_camera) < -0.2, -1, 1).astype(np.float32)[:, None]
-        points = rays.origin + rays.distance[:, None] * rays.directions
+        is_back = np.einsum("nc,nc->n", normals, to_camera) < -0.2
+        normals *= np.where(is_back, np.float32(-1), np.float32(1))[:, None]
+        points = rays.origin.astype(np.float32) - rays.distance.astype(np.float32)[:, None] * to_camera
         footprint = float(rays.spacing * np.median(rays.distance)) if len(rays.distance) else rays.spacing
-        return Hits(
-            triangle, barycentric.astype(np.float32), self.kind[triangle], points, normals, to_camera, footprint
-        )
+        return Hits(triangle, weights, self.kind.take(triangle), points, normals, is_back, to_camera, footprint)
+
+    def between_corners(
+        self, table: Float[np.ndarray, "v c"], triangle: Int[np.ndarray, "n"], barycentric: Float[np.ndarray, "n 3"]
+    ) -> Float[np.ndarray, "n c"]:
+        """Values of vertices at places in triangles."""
+        return blended(table, self._corners.take(triangle, axis=0), barycentric)
+
+    @cached_property
+    def _corners(self) -> Int[np.ndarray, "f 3"]:
+        return np.ascontiguousarray(self.faces, dtype=np.int32)
 
 
 def smooth_normals(
     subject: Subject, triangle: Int[np.ndarray, "n"], barycentric: Float[np.ndarray, "n 3"]
 ) -> Float[np.ndarray, "n 3"]:
     """Unit normals between vertices."""
-    normals = np.einsum("nk,nkc->nc", barycentric.astype(np.float32), subject.normals[subject.faces[triangle]])
+    normals = subject.between_corners(subject.normals, triangle, barycentric.astype(np.float32))
     return normals / np.sqrt(np.einsum("nc,nc->n", normals, normals)).clip(1e-9)[:, None]
 
 
@@ -218,7 +237,7 @@ class _BakedSky:
         found = self.table @ radiance
         result = np.zeros((self.count, radiance.shape[1]), np.float32)
         result[self.exact] = found
-        result[self.between] = np.einsum("bk,bkc->bc", self.weights, found[self.near])
+        result[self.between] = blended(found, self.near, self.weights)
         return result
 
 

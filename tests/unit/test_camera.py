@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from backend.camera import look_at_camera, project, rays
+from backend.camera import directions_through, look_at_camera, project, rays
 
 
 def test_a_front_camera_sees_the_subjects_left_on_the_right_and_up_on_top():
@@ -38,3 +38,11 @@ def test_points_on_a_pixels_ray_project_to_its_centre():
     centres = (np.arange(4) + 0.5) / 4
     np.testing.assert_allclose(image.reshape(4, 4, 2)[..., 0], np.tile(centres, (4, 1)), atol=1e-12)
     np.testing.assert_allclose(image.reshape(4, 4, 2)[..., 1], np.tile(centres[:, None], (1, 4)), atol=1e-12)
+
+
+def test_a_direction_through_an_image_place_leads_to_what_appears_there():
+    camera = look_at_camera(yaw_deg=25, pitch_deg=-10, distance=2, focal=3)
+    image = np.random.default_rng(0).uniform(-0.2, 1.2, (30, 2))
+    directions = directions_through(camera, image)
+    np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1, atol=1e-12)
+    np.testing.assert_allclose(project(camera, camera.position + 5 * directions)[0], image, atol=1e-12)

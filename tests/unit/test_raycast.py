@@ -117,3 +117,17 @@ def test_a_caster_goes_to_another_process():
     for one, again in zip(caster.first_hit(*ray), sent.first_hit(*ray), strict=True):
         np.testing.assert_array_equal(one, again)
     assert caster.first_hit(*ray)[2][0] == pytest.approx(2)
+
+
+@pytest.mark.parametrize("watertight", [True, False])
+def test_a_ball_hides_what_lies_behind_it(watertight):
+    ball = trimesh.creation.icosphere(subdivisions=4)
+    caster = Caster(np.asarray(ball.vertices), np.asarray(ball.faces), watertight=watertight)
+    sent = pickle.loads(pickle.dumps(caster))  # noqa: S301 - our own.
+    places = np.random.default_rng(2).uniform(-2, 2, (4000, 2))
+    start = np.concatenate([places, np.full((4000, 1), 3.0)], axis=1).astype(np.float32)
+    towards = np.broadcast_to(np.array([0.0, 0.0, -1.0], np.float32), start.shape)
+    radius = np.linalg.norm(places, axis=1)
+    clear = np.abs(radius - 1) > 0.01
+    for one in (caster, sent):
+        np.testing.assert_array_equal(one.is_blocked(start, towards, np.inf)[clear], (radius < 1)[clear])

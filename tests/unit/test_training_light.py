@@ -10,6 +10,7 @@ from backend.training.light import (
     bounce,
     direction_from_angles,
     key_share,
+    linear_from_bytes,
     linear_from_srgb,
     sample_light,
     skin_highlight,
@@ -28,6 +29,11 @@ def test_srgb_and_linear_are_inverse_and_known_at_the_middle():
     values = np.linspace(0, 1, 101)
     np.testing.assert_allclose(srgb_from_linear(linear_from_srgb(values)), values, atol=1e-6)
     np.testing.assert_allclose(linear_from_srgb(np.array([0.5])), 0.21404, atol=1e-5)
+
+
+def test_bytes_become_the_same_light_as_their_numbers():
+    every = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    np.testing.assert_array_equal(linear_from_bytes(every), linear_from_srgb(every / 255.0))
 
 
 def test_tone_map_keeps_dark_values_and_never_reaches_white():

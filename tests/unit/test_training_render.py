@@ -7,7 +7,7 @@ import trimesh
 
 from backend.camera import look_at_camera, rays
 from backend.training.light import Lamp, Light, direction_from_angles, linear_from_srgb
-from backend.training.render import contact_sheet, render_portrait
+from backend.training.render import VISIBLE, _differs, _spots_of_disc, contact_sheet, render_portrait
 from backend.training.subject import CLEAR, HAIR, SOLID, Hits, Subject, Surface
 
 RADIUS, DISTANCE, SIZE = 0.15, 1.0, 96
@@ -191,3 +191,50 @@ def test_contact_sheet_places_pictures_row_by_row():
     assert (sheet[2:, :3] == (255, 0, 0)).all() and not sheet[2:, 3:].any()
     with pytest.raises(ValueError, match="at least one"):
         contact_sheet([], columns=2)
+
+
+def test_pixels_differ_where_a_neighbour_of_theirs_does():
+    samples = np.random.default_rng(0).uniform(0, 0.12, (9, 9, 5)).astype(np.float32)
+    shown = np.sqrt(samples[..., :4])
+    found = _differs(samples)
+    for row in range(9):
+        for column in range(9):
+            near = shown[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2].reshape(-1, 4)
+            assert found[row, column] == (np.ptp(near, axis=0) > VISIBLE).any()
+    assert found.any() and not _differs(np.full((4, 4, 5), 0.5, np.float32)).any()
+
+
+@pytest.mark.parametrize("rays_of_hit", [1, 2, 12])
+def test_shadow_rays_aim_evenly_at_the_lights_disc(rays_of_hit):
+    spots = _spots_of_disc(rays_of_hit)
+    assert len(spots) % rays_of_hit == 0
+    squared = (spots**2).sum(1)
+    # An even disc of radius 1 has a mean squared radius of 1/2, and of 1/4 along each axis.
+    assert squared.max() <= 1 + 1e-6 and squared.mean() == pytest.approx(0.5, abs=0.01)
+    np.testing.assert_allclose((spots**2).mean(0), 0.25, atol=0.01)
+    np.testing.assert_allclose(spots.mean(0), 0, atol=0.01)
+    if rays_of_hit > 1:
+        middles = spots.reshape(-1, rays_of_hit, 2).mean(1)
+        # So many spots at random would be spread by this much around the light's middle.
+        assert np.sqrt((middles**2).sum(1).mean()) < 0.6 * np.sqrt(0.5 / rays_of_hit)
+
+
+def test_normals_are_the_surfaces_own_where_its_inner_side_is_seen():
+    vertices, faces = two_squares(0.5)
+    subject = painted(vertices, faces)
+    behind = look_at_camera(yaw_deg=180, pitch_deg=0, distance=50, focal=25)
+    picture = render_portrait(subject, behind, replace(KEY_ONLY, direction=direction_from_angles(180, 0)), size_px=20)
+    np.testing.assert_allclose(picture.normal[10, 10], [0, 0, 1], atol=1e-6)
+    np.testing.assert_allclose(picture.rgba[10, 10, :3], ALBEDO * 255, atol=2)  # Lit all the same.
+
+
+def test_an_edge_is_as_soft_as_its_place_between_pixels():
+    """Coverage of a slanted edge, against the share of the area of each pixel."""
+    vertices, faces = two_squares(0.5)
+    subject = painted(vertices[4:], faces[2:] - 4)
+    camera = look_at_camera(yaw_deg=0, pitch_deg=0, distance=50, focal=25)
+    camera = replace(camera, intrinsics=camera.intrinsics @ np.array([[1, 0.3, 0], [0, 1, 0], [0, 0, 1]]))
+    sides = [render_portrait(subject, camera, KEY_ONLY, size_px=40, supersample=side).rgba for side in (2, 12)]
+    soft, true = (side[..., 3].astype(float) / 255 for side in sides)
+    assert ((true > 0.02) & (true < 0.98)).sum() > 20
+    assert np.sqrt(((soft - true) ** 2)[(true > 0) & (true < 1)].mean()) < 0.15
