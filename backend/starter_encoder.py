@@ -120,11 +120,14 @@ class StarterEncoder(nn.Module):
 
     def forward(self, picture: Float[Tensor, "b 4 s s"], landmarks: Float[Tensor, "b 478 2"]) -> Encoding:
         """Codes, camera and light of portraits; see ``encoder_input``."""
-        known = self.points((landmarks - 0.5).flatten(1) * LANDMARK_SCALE)
-        features = self.trunk(torch.cat([self.picture(picture), known], dim=1))
-        means = self.center + self.spread * self.answer(features)
-        # What is learnt about doubt does not change the answers.
-        logs = self.doubt(features.detach()).clamp(LEAST_LOG_DOUBT, MOST_LOG_DOUBT)
+        seen = self.picture(picture)
+        # Half precision is good enough to look at pictures with, not to say what is in them.
+        with torch.autocast(picture.device.type, enabled=False):
+            known = self.points((landmarks - 0.5).flatten(1) * LANDMARK_SCALE)
+            features = self.trunk(torch.cat([seen.float(), known], dim=1))
+            means = self.center + self.spread * self.answer(features)
+            # What is learnt about doubt does not change the answers.
+            logs = self.doubt(features.detach()).clamp(LEAST_LOG_DOUBT, MOST_LOG_DOUBT)
         return Encoding(self.by_name(means), self.by_name(self.spread * logs.exp()))
 
     def by_name(self, numbers: Float[Tensor, "b n"]) -> dict[str, Tensor]:

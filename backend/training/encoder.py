@@ -112,7 +112,8 @@ class EncoderTrainer:
             group["lr"] = self._rate()
         self.encoder.train()
         truth = to_tensors(batch, self.device)
-        encoding = self.encoder(truth["picture"], truth["landmarks"])
+        with torch.autocast(self.device.type, torch.bfloat16):
+            encoding = self.encoder(truth["picture"], truth["landmarks"])
         losses = self._losses(encoding, truth)
         loss = total(losses)
         if not torch.isfinite(loss):

@@ -50,13 +50,13 @@ class EncoderPreset:
 
 
 CPU = EncoderPreset(
-    people=1600,
+    people=640,
     views=6,
     held_out_shards=2,
     first_shards=4,
     size_px=128,
     starter=STARTER_CPU,
-    training=EncoderTraining(steps=2400, portraits_per_step=32, fields_per_step=4),
+    training=EncoderTraining(steps=1700, portraits_per_step=32, fields_per_step=4),
 )
 GPU = EncoderPreset(
     people=12000,

@@ -5,7 +5,7 @@ The crop is the main path's own, made from landmarks that are off as a detector'
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -38,6 +38,7 @@ POINTS = 1536  # Of each picture, for the plane offset.
 DETECTOR_STD_M, DETECTOR_DRIFT_M, UNSEEN_STD_M = 0.0010, 0.0015, 0.003
 SOLID_ALPHA = 250
 SHARDS_PER_BATCH = 2
+SHARDS_KEPT = 100  # In memory, about 3 GB.
 
 
 @dataclass(frozen=True)
@@ -114,14 +115,21 @@ class ExampleMaker:
             **_points(shard, other, shard["rgba"][other][..., :3], rng, "other_"),
         }
 
+    @cached_property
+    def _landmarks(self) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "k n 3"]]:
+        """Landmarks of the mean head, and what each shape and expression moves them by; metres."""
+        template = self.template
+        corners, basis = template.faces[template.landmark_faces], np.concatenate([template.shape, template.expression])
+        rest = np.einsum("nkc,nk->nc", (template.vertices + template.neutral)[corners], template.landmark_weights)
+        return rest, np.einsum("mnkc,nk->mnc", basis[:, corners], template.landmark_weights)
+
     def _detected(
         self, shard: Shard, row: int, codes: dict[str, np.ndarray], at_rest: Camera, rng: np.random.Generator
     ) -> Face:
         """The landmarks as a detector might give them."""
-        template, size_px = self.template, len(shard["rgba"][row])
-        corners = template.faces[template.landmark_faces]
-        offsets = template.offsets(codes["shape"].astype(float), codes["expression"].astype(float))
-        places = np.einsum("nk,nkc->nc", template.landmark_weights, (template.vertices + offsets)[corners])
+        size_px = len(shard["rgba"][row])
+        rest, moves = self._landmarks
+        places = rest + np.tensordot(np.concatenate([codes["shape"], codes["expression"]]), moves, 1)
         depth = (places - at_rest.position) @ at_rest.cam2world[:3, 2]
         px_per_m = at_rest.intrinsics[0, 0] * size_px / depth.mean()
         landmarks = shard["landmarks"][row].astype(np.float64) * size_px
@@ -132,7 +140,7 @@ class ExampleMaker:
         return Face(np.zeros(4), 1.0, landmarks, (depth - depth.mean()) * px_per_m)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=SHARDS_KEPT)
 def read_shard(path: Path) -> Shard:
     """What examples need of a shard.
 
