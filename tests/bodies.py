@@ -138,7 +138,10 @@ def _plain_text(value: object) -> bytes:
         case int():
             return b"I%d\n" % value if value < 2**31 else b"L%dL\n" % value
         case str() | bytes():
-            return b"S'%s'\n" % _escaped(value.encode("latin1") if isinstance(value, str) else value)
+            # As Python 3 shows bytes, but for the letter before the quotes.
+            return (
+                repr(value.encode("latin1") if isinstance(value, str) else value).replace("b", "S", 1).encode() + b"\n"
+            )
     raise TypeError(type(value))
 
 
@@ -198,10 +201,3 @@ def _kind(array: np.ndarray) -> bytes:
 
 def _data(array: np.ndarray) -> bytes:
     return array.tobytes("A")
-
-
-def _escaped(data: bytes) -> bytes:
-    """As Python 2 shows a string."""
-    short = {0x5C: "\\\\", 0x27: "\\'", 0x0A: "\\n", 0x0D: "\\r", 0x09: "\\t"}
-    shown = (short.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}") for byte in data)
-    return "".join(shown).encode()

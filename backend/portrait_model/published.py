@@ -18,7 +18,7 @@ from torch import Tensor
 from backend.alignment import Portrait
 from backend.camera import Camera, look_at_camera
 from backend.config import Settings, SurfaceConfig, TextureConfig
-from backend.generator.plane_generator import Images, PlaneField, PlaneGenerator
+from backend.generator.plane_generator import Deform, Images, PlaneField, PlaneGenerator
 from backend.generator.posed_head import PosedHead
 from backend.head import MorphTarget
 from backend.inversion.cameras import cameras_of
@@ -107,7 +107,8 @@ class PublishedModel:
     def fit(self, _: Photo, portrait: Portrait, mask: Float[Tensor, "1 1 s s"]) -> Fit[PlaneCodes]:
         """The camera from the landmarks, the pose of neck and head where the generator knows, and the average head."""
         camera, residual_m = self._framing.fit(portrait)
-        scores, pose = {"landmark_mm": round(1000 * residual_m, 3)}, None
+        scores = {"landmark_mm": round(1000 * residual_m, 3)}
+        pose: Float[np.ndarray, "6"] | None = None
         if self._bodies is not None:
             pose, camera = self._bodies.fit(portrait.image, mask, camera)
         if pose is not None:
@@ -197,9 +198,12 @@ class PublishedModel:
         """The generator as it shows heads of a pose."""
         if pose is None:
             return self.plane_model
+        return PlaneModel(self.generator, pose=self._tensor(pose)[None], deform=self._deform(pose))
+
+    def _deform(self, pose: Float[np.ndarray, "6"] | None) -> Deform | None:
+        """From the world of a pose to canonical space; None where they are the same."""
         body = self._body(pose)
-        deform = None if body is None else body.deformation
-        return PlaneModel(self.generator, pose=self._tensor(pose)[None], deform=deform)
+        return None if body is None else body.deformation
 
     def _motions(self, places: Float[np.ndarray, "v 3"], codes: PlaneCodes) -> Float[np.ndarray, "v 4 4"] | None:
         """What the pose does to places in canonical space; None where they stay."""
@@ -216,8 +220,8 @@ class PublishedModel:
         if codes.tuned:
             changes = {name: torch.from_numpy(change.astype(np.float32)) for name, change in codes.tuned.items()}
             generator = tuned_generator(generator, changes)
-        body = self._body(codes.pose) if is_posed else None
-        head = PlaneModel(generator, deform=body and body.deformation).head(self._tensor(codes.ws)[None])
+        deform = self._deform(codes.pose) if is_posed else None
+        head = PlaneModel(generator, deform=deform).head(self._tensor(codes.ws)[None])
         return head if codes.plane_offset is None else head.moved(self._tensor(codes.plane_offset)[None])
 
     @torch.no_grad()

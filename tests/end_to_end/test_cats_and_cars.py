@@ -49,9 +49,9 @@ def made(folder):
     return folder
 
 
-def test_a_picture_that_is_not_cropped_is_refused_and_says_how(folder, capsys):
+def test_a_picture_that_is_not_cropped_is_refused_and_says_how(folder, capfd):
     assert invert(folder, "wide.png") == cli.REFUSED
-    assert "Crop it to a square with the cat's face" in capsys.readouterr().err
+    assert "Crop it to a square with the cat's face" in capfd.readouterr().err
     assert not (folder / "cat.glb").exists()
 
 

@@ -38,15 +38,20 @@ SETTINGS = {"quality": "draft", "device": "cpu", "faces": 12_000, "texture_px": 
 SOLID = 20.0  # Added to the raw density of a fixture that is nowhere solid.
 
 
-def checkpoint(name: str) -> bytes:
-    """A fixture's network as the published tools would have written it."""
+def checkpoint(name: str, **others: dict[str, torch.Tensor]) -> bytes:
+    """A fixture's network as the published tools would have written it.
+
+    Args:
+        name: Of the fixture.
+        others: Further networks in the file.
+    """
     fixture = parity.Fixture(parity.FOLDER / f"{name}.json")
     state = fixture.state()
     if name == "panohead_tiny":
         state["decoder.net.2.bias"] = state["decoder.net.2.bias"] + SOLID * (torch.arange(33) == 0)
     init = {**parity.init_kwargs_of(fixture.meta), "img_resolution": 512, "img_channels": 3}
     options = fixture.meta.get("rendering_kwargs") or fixture.meta["rendering_kwargs_effective"]
-    return network_pickle(state, init=init, rendering=options)
+    return network_pickle(state, init=init, rendering=options, others=others)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +100,12 @@ def test_record_file_and_report_say_that_it_is_not_for_commercial_use(made):
     extras = json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])["nodes"][0]["extras"]
     assert "not for commercial use" in extras["protome_licence"]
     assert json.loads((folder / "report.json").read_text())["licence_note"] == extras["protome_licence"]
+
+
+def test_only_a_network_of_bodies_has_something_to_note(made):
+    name, folder = made
+    notes = json.loads((folder / "report.json").read_text())["notes"]
+    assert len(notes) == name.startswith("portrait3d") and all("no pose predictor" in note for note in notes)
 
 
 def test_every_slider_moves_the_mesh(made):
