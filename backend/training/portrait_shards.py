@@ -123,8 +123,12 @@ def portrait(
 
 def _canonical(scene: PortraitScene, picture: Rendering) -> Float16[np.ndarray, "s s 3"]:
     """Where what each pixel shows lies in canonical space."""
-    corners = scene.canonical[scene.subject.faces[picture.triangle]]
-    return np.einsum("xyk,xykc->xyc", picture.barycentric, corners).astype(np.float16)
+    triangle = picture.triangle.ravel()
+    seen = np.flatnonzero(triangle >= 0)
+    places = np.zeros((len(triangle), 3), np.float16)
+    weights = picture.barycentric.reshape(-1, 3).take(seen, axis=0)
+    places[seen] = scene.subject.between_corners(scene.canonical, triangle.take(seen), weights)
+    return places.reshape(picture.barycentric.shape)
 
 
 def write_shard(source: PortraitSource, plan: PortraitPlan, shard: int, folder: Path) -> Path:
