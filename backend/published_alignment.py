@@ -229,9 +229,7 @@ def _y_up(points_px: Float[np.ndarray, "n 2"], height: int) -> Float[np.ndarray,
 
 def _eyes(template: Template) -> Float[np.ndarray, "3"]:
     """The middle between the mean head's eye corners, template's frame."""
-    corners = template.faces[template.landmark_faces[EYE_CORNERS]]
-    weights = template.landmark_weights[EYE_CORNERS]
-    return np.einsum("nci,nc->i", (template.vertices + template.neutral)[corners], weights) / len(EYE_CORNERS)
+    return template.landmarks(template.vertices + template.neutral, EYE_CORNERS).mean(0)
 
 
 def _shifted(pose: Float[np.ndarray, "4 4"], shift: Float[np.ndarray, "3"]) -> Float[np.ndarray, "4 4"]:

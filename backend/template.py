@@ -6,6 +6,7 @@ linearly; a point of the field follows the template triangle it lies on, or, off
 around it. The forward map is therefore linear in the codes, so that morph targets are exact. Neck and head turn last.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -65,6 +66,13 @@ class Template:
     def offsets(self, shape: Float[np.ndarray, "k"], expression: Float[np.ndarray, "e"]) -> Float[np.ndarray, "n 3"]:
         """How far a code moves each template vertex from its canonical place, metres."""
         return self.neutral + np.tensordot(shape, self.shape, 1) + np.tensordot(expression, self.expression, 1)
+
+    def landmarks(
+        self, vertices: Float[np.ndarray, "*b n 3"], numbers: slice | Sequence[int] = slice(None)
+    ) -> Float[np.ndarray, "*b m 3"]:
+        """Landmarks, all or some, of heads whose template vertices lie there; of vertices' offsets, their own."""
+        corners = vertices[..., self.faces[self.landmark_faces[numbers]], :]
+        return np.einsum("mc,...mci->...mi", self.landmark_weights[numbers], corners)
 
     def place(
         self,

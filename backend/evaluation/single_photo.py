@@ -25,7 +25,7 @@ from backend.evaluation.made import (
 from backend.evaluation.mesh_report import mesh_report
 from backend.evaluation.registration import SEVEN_LANDMARKS, fit_similarity, register
 from backend.evaluation.scores import mean_of
-from backend.evaluation.truth import TruthHead, TruthView, template_landmarks
+from backend.evaluation.truth import TruthHead, TruthView
 from backend.head import Head
 from backend.template import Template
 
@@ -155,7 +155,7 @@ def template_error(
     """Median distance from the scanned face to a template head, brought to it in the same way, mm."""
     vertices = template.vertices + template.offsets(shape, expression)
     seven = list(SEVEN_LANDMARKS)
-    start = fit_similarity(template_landmarks(template, vertices)[seven], truth.landmarks[seven])
+    start = fit_similarity(template.landmarks(vertices, seven), truth.landmarks[seven])
     similarity = register(vertices, template.faces, truth.face_scan, start)
     error = surface_error(truth.face_scan, similarity.place(vertices), template.faces)
     return truth.mm_per_m * error["median"]

@@ -14,7 +14,6 @@ from backend.evaluation.geometry_metrics import sample_surface
 from backend.evaluation.held_out import HeldOutHead, HeldOutList
 from backend.evaluation.registration import Similarity, fit_similarity
 from backend.raycast import Caster
-from backend.template import Template
 from backend.training.backdrop import over_backdrop, sample_backdrop
 from backend.training.framing import HEAD_CENTRE_M
 from backend.training.light import Light, sample_light, sphere_directions
@@ -196,12 +195,6 @@ def head_frame(scene: PortraitScene) -> Similarity:
     used = np.unique(scene.subject.faces[scene.body_face >= 0])
     on_face = used[np.linalg.norm(scene.canonical[used] - FACE_CENTRE_M, axis=1) < FACE_REACH_M]
     return fit_similarity(scene.canonical[on_face], scene.subject.vertices[on_face], is_rigid=True)
-
-
-def template_landmarks(template: Template, vertices: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "478 3"]:
-    """Of a head whose template vertices are known, metres."""
-    corners = vertices[template.faces[template.landmark_faces]]
-    return np.einsum("mk,mkc->mc", template.landmark_weights, corners)
 
 
 def in_sight(

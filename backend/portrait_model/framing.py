@@ -68,8 +68,5 @@ class Framing:
 
     def _mean_face_m(self) -> Float[np.ndarray, "n 3"]:
         """The mean face's landmarks, from the middle between its eyes, metres."""
-        corners = self.template.faces[self.template.landmark_faces[:IRIS_LANDMARKS]]
-        weights = self.template.landmark_weights[:IRIS_LANDMARKS]
-        vertices = self.template.vertices + self.template.neutral
-        places: Float[np.ndarray, "n 3"] = np.einsum("nci,nc->ni", vertices[corners], weights)
+        places = self.template.landmarks(self.template.vertices + self.template.neutral, slice(IRIS_LANDMARKS))
         return places - places[EYE_CORNERS].mean(0)

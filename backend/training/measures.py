@@ -69,7 +69,6 @@ def shape_moves(gradients: Float[np.ndarray, "m k"]) -> Float[np.ndarray, "m k"]
 
 def _at(template: Template, vertices: np.ndarray, place: Place) -> np.ndarray:
     if isinstance(place, int):
-        corners = template.faces[template.landmark_faces[place]]
-        return np.einsum("...ci,c->...i", vertices[..., corners, :], template.landmark_weights[place])
+        return template.landmarks(vertices, [place])[..., 0, :]
     nearest = np.linalg.norm(template.vertices - np.array(place), axis=1).argmin()
     return vertices[..., nearest, :]

@@ -104,7 +104,7 @@ def measure_people(
     Returns:
         The last four of ``TRAITS``, and signed distances around hair and neck, metres.
     """
-    skin, beard = (_landmarks(template, numbers) for numbers in (CHEEKS, BEARD_PLACES))
+    skin, beard = (template.landmarks(template.vertices, list(numbers)) for numbers in (CHEEKS, BEARD_PLACES))
     scalp, outwards = _scalp(template)
     hair, around = scalp + HAIR_DEPTH_M * outwards, scalp + AROUND_HAIR_M * outwards
     points = torch.from_numpy(np.concatenate([skin, beard, hair])).float()
@@ -156,13 +156,6 @@ def regression_slopes(traits: Float[np.ndarray, "s t"], values: Float[np.ndarray
     """Change of each value per standard deviation of each trait, the other traits held."""
     scaled = (traits - traits.mean(0)) / traits.std(0)
     return np.linalg.lstsq(np.column_stack([scaled, np.ones(len(scaled))]), values, rcond=None)[0][:-1]
-
-
-def _landmarks(template: Template, numbers: tuple[int, ...]) -> Float[np.ndarray, "m 3"]:
-    """Canonical places of landmarks."""
-    chosen = list(numbers)
-    corners = template.vertices[template.faces[template.landmark_faces[chosen]]]
-    return np.einsum("nci,nc->ni", corners, template.landmark_weights[chosen])
 
 
 def _scalp(template: Template) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "m 3"]]:

@@ -46,8 +46,7 @@ def anchor_landmarks(template: Template, canvas: BodyCanvas) -> LandmarkAnchors:
     """Where the template's landmarks lie on the canvas: the nearest points of its surface on the mean head."""
     import igl
 
-    corners = template.vertices[template.faces[template.landmark_faces]]
-    points = np.einsum("mk,mkc->mc", template.landmark_weights, corners)
+    points = template.landmarks(template.vertices)
     _, face, nearest = igl.point_mesh_squared_distance(
         np.ascontiguousarray(points), np.ascontiguousarray(canvas.canonical), np.ascontiguousarray(canvas.faces)
     )

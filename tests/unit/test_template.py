@@ -76,6 +76,22 @@ def test_codes_add_up(template):
     assert len(template.expression) == len(EXPRESSIONS)
 
 
+def test_landmarks_lie_on_their_triangles_and_follow_the_vertices(template):
+    numbers = [3, 100, 7]
+    by_hand = [
+        sum(
+            template.landmark_weights[n, k] * template.vertices[template.faces[template.landmark_faces[n], k]]
+            for k in range(3)
+        )
+        for n in numbers
+    ]
+    np.testing.assert_allclose(template.landmarks(template.vertices, numbers), by_hand, atol=1e-12)
+    moves = template.landmarks(template.shape)
+    assert moves.shape == (SHAPES, 478, 3)
+    sum_of_both = template.landmarks(template.vertices) + moves[1]
+    np.testing.assert_allclose(template.landmarks(template.vertices + template.shape[1]), sum_of_both, atol=1e-12)
+
+
 def test_every_point_follows_vertices_whose_weights_add_up_to_one(template):
     points = np.random.default_rng(3).uniform(-0.21, 0.21, (500, 3))
     binding = template.binding(points)
