@@ -55,13 +55,6 @@ class LandmarkErrors:
         whitened: Float[np.ndarray, "r m"] = solve_triangular(self._root, _columns(errors), lower=True)
         return whitened
 
-    def shared(self, error: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
-        """The most likely part of an error (less its mean) that landmarks have in common."""
-        alone = solve_triangular(self._root, self.whiten(error[None]), lower=True, trans="T")
-        flat = _columns(self.factors).T
-        together: Float[np.ndarray, "n 2"] = (flat.T @ (flat @ alone)).reshape(error.shape)
-        return together
-
     @cached_property
     def _root(self) -> Float[np.ndarray, "r r"]:
         """Cholesky factor of the covariance of all coordinates."""

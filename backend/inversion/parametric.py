@@ -3,7 +3,7 @@
 
 The template is linear in its codes, so near a camera the codes and the camera's small moves have a closed form
 together; solved in turns, they would give way to each other for hundreds of rounds. The camera is then fitted anew,
-to the landmarks less what the detector usually does wrong; see ``landmark_errors``.
+to the landmarks less the detector's expected error; see ``landmark_errors``.
 Source: STARTER design, "closed-form fit from 2D landmarks alone"; compare Blanz and Vetter 1999, section 4.
 """
 
@@ -37,7 +37,8 @@ class ParametricFit:
         camera: Of the portrait, in the head's frame, metres.
         shape: Standard deviations.
         expression: Values of the template's expressions, 0 to 1.
-        residual_m: Median of what neither head nor usual errors of the detector explain, on the face, metres.
+        residual_m: Median distance between fitted and detected landmarks on the face, these less the detector's
+            expected error, metres.
     """
 
     camera: Camera
@@ -97,12 +98,12 @@ class _Evidence:
         """The landmarks of a head, metres."""
         return self.rest + np.tensordot(codes, self.moves, 1)
 
-    def camera(self, codes: Float[np.ndarray, "k"], lens: Lens, wrong: Float[np.ndarray, "n 2"] | float = 0) -> Camera:
-        """The camera for known codes and errors, the latter in portrait widths."""
-        deviation = self.errors.deviation
-        weights = (deviation.min() / deviation) ** 2
+    def camera(self, codes: Float[np.ndarray, "k"], lens: Lens, last: Camera | None = None) -> Camera:
+        """The camera for known codes; the last one, if there is one, tells the detector's expected error."""
+        deviation, points = self.errors.deviation, self.points(codes)
+        bias = 0 if last is None else in_image(last, points, self.errors.mean(last))
         return fit_camera(
-            self.points(codes), self.seen - wrong, focal=lens.focal, weights=weights,
+            points, self.seen - bias, focal=lens.focal, weights=(deviation.min() / deviation) ** 2,
             principal_point=lens.principal_point,
         )  # fmt: skip
 
@@ -122,9 +123,9 @@ def fit_template(
     codes = evidence.expected
     camera = evidence.camera(codes, lens)
     for _ in range(ROUNDS):
-        codes, wrong = _solve_codes(evidence, camera, codes)
-        camera = evidence.camera(codes, lens, in_image(camera, evidence.points(codes), wrong))
-    left = image_error(camera, evidence.points(codes), evidence.seen) - wrong
+        codes = _solve_codes(evidence, camera, codes)
+        camera = evidence.camera(codes, lens, camera)
+    left = image_error(camera, evidence.points(codes), evidence.seen) - evidence.errors.mean(camera)
     count = evidence.shape_count
     return ParametricFit(camera, codes[:count], codes[count:], float(np.median(np.linalg.norm(left, axis=1))))
 
@@ -152,26 +153,22 @@ def _evidence(template: Template, landmarks: Float[np.ndarray, "478 2"], prior: 
     )
 
 
-def _solve_codes(
-    evidence: _Evidence, camera: Camera, codes: Float[np.ndarray, "k"]
-) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "n 2"]]:
-    """The codes, and the detector's expected and shared errors at them (metres, as in ``landmark_errors``).
+def _solve_codes(evidence: _Evidence, camera: Camera, codes: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
+    """The codes, the head free to turn and shift a little before the camera; expressions are kept in 0 to 1.
 
-    The head is free to turn and shift a little before the camera; expressions are kept in 0 to 1. The projection is
-    linearised at the last codes.
+    The projection is linearised at the last codes.
     """
     count, points = len(codes), evidence.points(codes)
-    expected = evidence.errors.mean(camera)
     slopes = _slopes(camera, points, np.concatenate([evidence.moves, _rigid_moves(points)]))
-    gap = image_error(camera, points, evidence.seen) - expected + np.tensordot(codes, slopes[:count], 1)
+    gap = image_error(camera, points, evidence.seen) - evidence.errors.mean(camera)
+    gap += np.tensordot(codes, slopes[:count], 1)
     design = evidence.errors.whiten(slopes)
     rows = np.concatenate([design, np.diag(evidence.prior) @ np.eye(count, design.shape[1])])
     goals = np.concatenate([evidence.errors.whiten(gap[None])[:, 0], evidence.prior * evidence.expected])
     free = np.full(design.shape[1] - count, np.inf)
     shapes, expressions = np.full(evidence.shape_count, LARGEST_SHAPE), np.ones(count - evidence.shape_count)
     bounds = np.concatenate([-shapes, 0 * expressions, -free]), np.concatenate([shapes, expressions, free])
-    found = lsq_linear(rows, goals, bounds=bounds, max_iter=60).x
-    return found[:count], expected + evidence.errors.shared(gap - np.tensordot(found, slopes, 1))
+    return lsq_linear(rows, goals, bounds=bounds, max_iter=60).x[:count]
 
 
 def _rigid_moves(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "6 n 3"]:

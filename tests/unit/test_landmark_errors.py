@@ -44,19 +44,6 @@ def test_whitened_errors_are_independent_with_deviation_one(factors):
     np.testing.assert_allclose(whitening @ covariance(errors) @ whitening.T, np.eye(2 * POINTS), atol=1e-9)
 
 
-def test_the_shared_part_is_what_the_factors_most_likely_gave():
-    """Against the factors' posterior mean, in the textbook's form."""
-    errors, error = random_errors(), np.random.default_rng(1).normal(0, 0.002, (POINTS, 2))
-    flat, precision = errors.factors.reshape(3, -1), np.repeat(errors.rest**-2.0, 2)
-    amounts = np.linalg.solve(np.eye(3) + (flat * precision) @ flat.T, (flat * precision) @ error.ravel())
-    np.testing.assert_allclose(errors.shared(error).ravel(), flat.T @ amounts, atol=1e-12)
-
-
-def test_landmarks_on_their_own_share_nothing():
-    error = np.random.default_rng(2).normal(0, 0.002, (POINTS, 2))
-    np.testing.assert_array_equal(independent(np.full(POINTS, 0.001)).shared(error), 0)
-
-
 def test_deviation_is_the_root_of_the_mean_variance_of_both_axes():
     errors = random_errors()
     expected = np.sqrt(np.diag(covariance(errors)).reshape(-1, 2).mean(1))
