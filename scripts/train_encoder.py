@@ -13,61 +13,47 @@ it had not been interrupted.
 
 import argparse
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from backend.device import choose_device  # noqa: E402
-from backend.errors import ProtomeError  # noqa: E402
 from backend.folders import starter_encoder_path, starter_path  # noqa: E402
+from backend.training.command import Log, run_command, training_device, training_parser  # noqa: E402
 from backend.training.encoder_build import PRESETS, build_encoder  # noqa: E402
 
 
 def main() -> int:
     """Parse the command line and train."""
     options = _options()
-    start = time.monotonic()
 
-    def log(text: str) -> None:
-        print(f"{time.monotonic() - start:7.0f} s  {text}", flush=True)
-
-    preset = PRESETS[options.preset]
-    if options.steps:
-        preset = replace(preset, training=replace(preset.training, steps=options.steps))
-    if options.people:
-        preset = replace(preset, people=options.people)
-    try:
+    def train(log: Log) -> None:
+        preset = PRESETS[options.preset]
+        if options.steps:
+            preset = replace(preset, training=replace(preset.training, steps=options.steps))
+        if options.people:
+            preset = replace(preset, people=options.people)
         build_encoder(
             options.assets,
             options.work,
             options.out,
             starter_file=options.starter,
             preset=preset,
-            device=choose_device(options.device or ("auto" if options.preset == "gpu" else "cpu")),
+            device=training_device(options),
             workers=(options.render_workers, options.workers),
             resume=options.resume,
             log=log,
         )
-    except ProtomeError as error:
-        print(f"train_encoder: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return run_command("train_encoder", train)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--assets", type=Path, required=True, help="folder with makehuman/ and ict_facekit/")
-    parser.add_argument("--preset", choices=PRESETS, default="cpu")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    parser.add_argument("--work", type=Path, default=ROOT / ".build", help="where train_starter.py keeps its results")
+    parser = training_parser(__doc__, PRESETS, work=ROOT / ".build", out=starter_encoder_path())
     parser.add_argument("--starter", type=Path, default=starter_path(), help="the generator that is encoded for")
-    parser.add_argument("--out", type=Path, default=starter_encoder_path())
     parser.add_argument("--steps", type=int, help="another number of optimiser steps than the preset's")
     parser.add_argument("--people", type=int, help="another number of rendered people than the preset's")
-    parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), help="where the network is trained")
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare pictures")
     parser.add_argument("--render-workers", type=int, default=1, help="processes that render portraits")
     return parser.parse_args()

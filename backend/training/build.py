@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From assets to the starter model's file, in steps that are kept and taken up again."""
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,26 +11,29 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from backend.errors import SettingsError
 from backend.generator.starter import StarterConfig
 from backend.starter import Starter, save_starter
 from backend.template import Template
 from backend.training.calibrate import calibrate_landmarks
 from backend.training.canonical import CanonicalSet
+from backend.training.critic import CriticConfig
 from backend.training.crowd import in_parallel
 from backend.training.dataset import Painter, TrainingHead
 from backend.training.dressing import BALD
 from backend.training.figures import show_progress
 from backend.training.heads import HeadShapes
 from backend.training.kept import kept, kept_name
+from backend.training.patches import PatchConfig
 from backend.training.person import Population
+from backend.training.phases import Lessons, Phases, train
 from backend.training.pictures import measure_pictures
 from backend.training.portraits import PortraitStudio
 from backend.training.prepare import DISTANCE_RANGE_M, Prepared, load_heads, prepare
 from backend.training.sliders import build_directions
 from backend.training.solid import BodySolid
 from backend.training.start import new_generator
-from backend.training.starter import Trainer, TrainingConfig, measure
+from backend.training.starter import TrainingConfig, measure
+from backend.training.true_pictures import PicturePlan, TruePicture, true_pictures
 
 IDENTITY = {
     "id": "protome-starter-2",
@@ -53,13 +57,14 @@ class Preset:
     Args:
         shapes: Head shapes behind the bases.
         components: Shape codes kept.
-        portraits: Rendered portraits behind the landmark embedding.
+        portraits: Rendered portraits behind the landmark embedding; sliders need those that 8 of them show.
         heads: Training heads.
         held_out: Heads that are never trained on, drawn first.
         population: Heads behind the person sliders.
+        picture_px: Side of the pictures by which the networks are shown and measured.
         candidates_per_style: Descriptions of each hair style from which inversion may start.
         generator: Sizes of the networks; those that follow from the heads are set later.
-        training: The networks' run.
+        training: The networks' run, in its phases.
     """
 
     shapes: int
@@ -68,9 +73,10 @@ class Preset:
     heads: int
     held_out: int
     population: int
+    picture_px: int
     candidates_per_style: int
     generator: StarterConfig
-    training: TrainingConfig
+    training: Phases
 
 
 CPU = Preset(
@@ -80,28 +86,50 @@ CPU = Preset(
     heads=4000,
     held_out=200,
     population=300,
+    picture_px=128,
     candidates_per_style=5,
     generator=StarterConfig(z_dim=0),
-    training=TrainingConfig(steps=9000),
+    training=Phases(
+        points=TrainingConfig(steps=9000),
+        patches=TrainingConfig(steps=900, heads_per_step=6, points_per_head=2048, learning_rate=4e-4, warmup_steps=20),
+        adversarial=TrainingConfig(steps=0),
+        pictures=PicturePlan(heads=800, views=1, size_px=192),
+    ),
 )
 # Half an hour of one large GPU; the heads come from the cores of its machine.
 GPU = replace(
     CPU,
     heads=24000,
     generator=StarterConfig(z_dim=0, channels=(128, 160, 160, 128, 80), decoder_hidden=96),
-    training=TrainingConfig(steps=24000, heads_per_step=32, points_per_head=8192, learning_rate=3e-3),
+    training=Phases(
+        points=TrainingConfig(steps=15000, heads_per_step=32, points_per_head=8192, learning_rate=3e-3),
+        patches=TrainingConfig(steps=4000, heads_per_step=32, points_per_head=4096, learning_rate=6e-4),
+        adversarial=TrainingConfig(steps=2000, heads_per_step=32, points_per_head=4096, learning_rate=3e-4),
+        pictures=PicturePlan(heads=4000, views=2, size_px=256),
+        patch=PatchConfig(patch_px=64),
+    ),
 )
 # For tests of the whole way; what it makes is of no use.
 TINY = Preset(
     shapes=6,
     components=3,
-    portraits=0,
-    heads=8,
-    held_out=2,
+    portraits=24,
+    heads=9,
+    held_out=1,
     population=8,
+    picture_px=24,
     candidates_per_style=1,
     generator=StarterConfig(z_dim=0, w_dim=128, plane_resolution=32, plane_channels=4, channels=(8, 8, 8), basis=4),
-    training=TrainingConfig(steps=4, heads_per_step=2, points_per_head=128, warmup_steps=2, sheets=1),
+    training=Phases(
+        points=TrainingConfig(
+            steps=60, heads_per_step=2, points_per_head=512, learning_rate=1e-2, warmup_steps=2, sheets=1
+        ),
+        patches=TrainingConfig(steps=3, heads_per_step=2, points_per_head=128, warmup_steps=2, sheets=1),
+        adversarial=TrainingConfig(steps=3, heads_per_step=2, points_per_head=128, warmup_steps=2, sheets=1),
+        pictures=PicturePlan(heads=4, views=1, size_px=32),
+        patch=PatchConfig(patch_px=8, samples=6),
+        critic=CriticConfig(channels=(8, 8), penalty_steps=2),
+    ),
 )
 PRESETS = {"cpu": CPU, "gpu": GPU, "tiny": TINY}
 
@@ -130,7 +158,7 @@ def build_starter(
         workers: Processes that make data.
         log: Hears of every step.
         resume: Go on with a run that was begun.
-        until: Stop training at this step and make the model of what has been learnt till then.
+        until: Stop training at this step, counted through all phases, and make the model of what has been learnt.
         seconds: Of training; if the run is not over then, no model is made yet.
 
     Returns:
@@ -147,27 +175,35 @@ def build_starter(
     )
     heads = training_heads(shapes, prepared.canonical, work, preset=preset, workers=workers, log=log)
     held_out, trained_on = heads[: preset.held_out], heads[preset.held_out :]
-    generator = new_generator(prepared, trained_on, preset.generator, preset.training.seed).to(device)
-    run = work / _run_name(prepared.canonical, preset)
-    trainer = Trainer(generator, trained_on, prepared.canonical, config=preset.training, folder=run)
-    if resume:
-        trainer.resume()
-    elif (run / "checkpoint.pt").exists():
-        raise SettingsError(f"A run was begun in {run}. Add --resume to go on with it, or delete that folder.")
-    log(f"training in {run.name} from step {trainer.step} to {preset.training.steps}")
-    trainer.run(
+    generator = new_generator(prepared, trained_on, preset.generator, preset.training.points.seed)
+    body = copy.deepcopy(generator)  # Stays on the CPU.
+
+    def pictures() -> list[list[TruePicture]]:
+        plan, name = preset.training.pictures, heads_name(prepared.canonical, preset)
+        log(f"pictures of {plan.heads} heads")
+        return true_pictures(body, prepared.canonical, trained_on, work, plan=plan, heads_name=name, workers=workers)
+
+    is_over = train(
+        generator.to(device),
+        Lessons(trained_on, prepared.canonical, pictures),
+        preset.training,
+        work / _run_name(prepared.canonical, preset),
+        resume=resume,
+        log=log,
         until=until,
         seconds=seconds,
-        show=lambda: show_progress(trainer, held_out[:SHEET_HEADS], prepared.canonical),
+        show=lambda trainer: show_progress(
+            trainer, held_out[:SHEET_HEADS], prepared.canonical, size_px=preset.picture_px
+        ),
     )
-    if until is None and trainer.step < preset.training.steps:
-        log(f"stopped at step {trainer.step}; start again with --resume")
+    if until is None and not is_over:
+        log("stopped before the end; start again with --resume")
         return None
-    generator.load_state_dict(trainer.average)
     generator.cpu().eval()
+    pictured = held_out[:MEASURED_PICTURES]
     scores = {
         **measure(generator, held_out, prepared.canonical),
-        **measure_pictures(generator, held_out[:MEASURED_PICTURES], prepared.canonical)[0],
+        **measure_pictures(generator, pictured, prepared.canonical, size_px=preset.picture_px)[0],
     }
     log(f"held-out heads: {json.dumps(scores)}")
     template = _template(shapes, prepared, work, preset, log)
@@ -193,9 +229,7 @@ def _candidates(heads: list[TrainingHead], per_style: int) -> Float[np.ndarray, 
 
 
 def _template(shapes: HeadShapes, prepared: Prepared, work: Path, preset: Preset, log: Log) -> Template:
-    """The template with its landmarks; without portraits, as it is."""
-    if not preset.portraits:
-        return prepared.template
+    """The template with its landmarks."""
 
     def calibrated() -> Template:
         solid = BodySolid(shapes.makehuman, prepared.parted_base)
@@ -208,7 +242,7 @@ def _template(shapes: HeadShapes, prepared: Prepared, work: Path, preset: Preset
 
 def _run_name(canonical: CanonicalSet, preset: Preset) -> str:
     """Folder of a run: another network, other heads or another batch are another run, more steps are not."""
-    given = (preset.generator, heads_name(canonical, preset), replace(preset.training, steps=0))
+    given = (preset.generator, heads_name(canonical, preset), replace(preset.training.points, steps=0))
     return kept_name("run", modules=(), numbers=given).removesuffix(".pickle")
 
 

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains the starter's encoder on synthetic portraits that are rendered meanwhile; resumable to the same result."""
 
-import json
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,51 +13,41 @@ from torch import Tensor
 
 from backend.crop_camera import rotations
 from backend.errors import ModelError
-from backend.output import output_error
 from backend.plane_lift import PlaneLift
 from backend.starter import Starter
 from backend.starter_encoder import EncoderConfig, Encoding, StarterEncoder
 from backend.training.encoder_losses import Measures, code_losses, field_losses, length, measures, total
 from backend.training.encoder_supply import Supply
+from backend.training.run import Run, RunConfig
 
 COLOR_POINTS, COLOR_HEADS = 2000, 4
 LEAST_SPREAD = {"z": 0.25, "shape": 0.3, "expression": 0.05, "pose": 0.03, "camera": 0.02, "light": 0.05}
 COLORS = ("clean", "photo", "other_clean", "other_photo")
+CLIP = 2.0
 OFFSET_SCALE = 4  # Planes' pixels per pixel of the offset, as in refinement.
 
 
 @dataclass(frozen=True)
-class EncoderTraining:
+class EncoderTraining(RunConfig):
     """One run.
 
     Args:
-        steps: Optimiser steps.
         portraits_per_step: Batch size.
         fields_per_step: Heads of the batch whose planes are made.
-        learning_rate: Highest rate of Adam.
-        warmup_steps: Linear rise to it.
-        decay_from: Share of the run after which the rate falls to a thirtieth.
-        average_half_steps: Half life of the average of the weights.
-        checkpoint_s: Seconds between checkpoints.
-        log_steps: Steps between lines of the log.
         measure_portraits: Held-out portraits.
-        seed: Of weights and batches.
     """
 
-    steps: int
-    portraits_per_step: int = 32
-    fields_per_step: int = 3
     learning_rate: float = 1e-3
     warmup_steps: int = 60
     decay_from: float = 0.4
     average_half_steps: float = 80.0
-    checkpoint_s: float = 120.0
     log_steps: int = 20
+    portraits_per_step: int = 32
+    fields_per_step: int = 3
     measure_portraits: int = 96
-    seed: int = 0
 
 
-class EncoderTrainer:
+class EncoderTrainer(Run):
     """The state of a run.
 
     Args:
@@ -73,7 +61,7 @@ class EncoderTrainer:
     def __init__(
         self, starter: Starter, supply: Supply, *, config: EncoderTraining, folder: Path, sizes: EncoderConfig
     ) -> None:
-        self.starter, self.supply, self.config, self.folder = starter, supply, config, folder
+        self.starter, self.supply, self.config = starter, supply, config
         self.device = starter.generator.mean_planes.device
         torch.manual_seed(config.seed)
         self.encoder = StarterEncoder(sizes).to(self.device)
@@ -82,50 +70,35 @@ class EncoderTrainer:
         self.encoder.standardise(center, spread)
         self.spread = {name: value.to(self.device) for name, value in spread.items()}
         self.known = _measures(starter, first, self.device)
-        self.average = {name: value.detach().clone() for name, value in self.encoder.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(
             self.encoder.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
         )
-        self.step = 0
+        super().__init__(self.encoder, optimizer, config=config, folder=folder, clip=CLIP)
+        self._batches: Iterator[dict[str, np.ndarray]] | None = None
 
-    def run(self, log: Callable[[str], None]) -> None:
+    def train(self, log: Callable[[str], None]) -> None:
         """Train to the last step, with checkpoints.
 
         Raises:
             ModelError: The loss is no longer a number; the last checkpoint stays.
             OutputError: A checkpoint cannot be written.
         """
-        saved = time.monotonic()
-        for batch in self.supply.batches(range(self.step, self.config.steps)):
-            losses = self.one_step(batch)
-            self.step += 1
-            if self.step % self.config.log_steps == 0 or self.step == self.config.steps:
-                self._log(losses)
-                log(f"step {self.step} of {self.config.steps}: {_text(losses)}")
-            if time.monotonic() - saved > self.config.checkpoint_s or self.step == self.config.steps:
-                self.save()
-                saved = time.monotonic()
+        self.run(say=lambda losses: log(f"step {self.step} of {self.config.steps}: {_text(losses)}"))
+
+    def next_step(self) -> dict[str, float]:
+        """One step on the supply's next batch."""
+        if self._batches is None:
+            self._batches = iter(self.supply.batches(range(self.step, self.config.steps)))
+        return self.one_step(next(self._batches))
 
     def one_step(self, batch: dict[str, np.ndarray]) -> dict[str, float]:
         """One step on a batch; weights stay as they are when the loss is no number."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate()
         self.encoder.train()
         truth = to_tensors(batch, self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
             encoding = self.encoder(truth["picture"], truth["landmarks"])
         losses = self._losses(encoding, truth)
-        loss = total(losses)
-        if not torch.isfinite(loss):
-            raise ModelError(
-                f"Training diverged at step {self.step}. The last checkpoint is kept; resume with a lower rate.",
-                code="training_diverged",
-            )
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 2.0)
-        self.optimizer.step()
-        self._follow()
+        self.descend(total(losses))
         return {name: value.item() for name, value in losses.items()}
 
     def _losses(self, encoding: Encoding, truth: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -140,65 +113,19 @@ class EncoderTrainer:
         encoder.load_state_dict(self.average)
         return encoder.eval().requires_grad_(False)
 
-    def _rate(self) -> float:
-        done = self.step / self.config.steps
-        fall = max(0.0, (done - self.config.decay_from) / (1 - self.config.decay_from))
-        return self.config.learning_rate * min(1.0, (self.step + 1) / self.config.warmup_steps) * 30.0**-fall
+    def state(self) -> dict[str, object]:
+        """Weights; batches follow from the step."""
+        return {"encoder": self.encoder.state_dict()}
 
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the average towards the weights, faster at the start."""
-        keep = min(0.5 ** (1 / self.config.average_half_steps), self.step / (self.step + 10))
-        for name, value in self.encoder.state_dict().items():
-            self.average[name].lerp_(value, 1 - keep)
-
-    def _log(self, losses: dict[str, float]) -> None:
-        line = {"step": self.step, "time": round(time.time()), "rate": self._rate(), **losses}
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
-
-    def save(self) -> None:
-        """Write the checkpoint; a crash while writing leaves the one before.
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state`` gave.
 
         Raises:
-            OutputError: It cannot be written.
+            ValueError: The checkpoint is of a run with other settings.
         """
-        state = {
-            "step": self.step,
-            "config": asdict(self.config),
-            "encoder": self.encoder.state_dict(),
-            "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
-        }
-        partial, file = self.folder / "checkpoint.partial", self.folder / "checkpoint.pt"
-        try:
-            torch.save(state, partial)
-            partial.replace(file)
-        except (OSError, RuntimeError) as error:  # torch tells of a full disk with a RuntimeError.
-            partial.unlink(missing_ok=True)
-            raise output_error(file, error if isinstance(error, OSError) else OSError(str(error))) from error
-
-    def resume(self) -> None:
-        """Take up the run in ``folder``, if there is one.
-
-        Raises:
-            ModelError: Its checkpoint is damaged, of another version or of a run with other settings.
-        """
-        file = self.folder / "checkpoint.pt"
-        if not file.exists():
-            return
-        try:
-            state = torch.load(file, weights_only=True, map_location=self.device)
-            if state["config"] != asdict(self.config):
-                raise ValueError("other settings")
-            self.encoder.load_state_dict(state["encoder"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.average, self.step = state["average"], state["step"]
-        except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, UnpicklingError) as error:
-            raise ModelError(
-                f"The checkpoint {file} is damaged, or of a run with other settings; delete it to start afresh.",
-                code="checkpoint_damaged",
-            ) from error
+        if state["config"] != asdict(self.config):
+            raise ValueError("other settings")
+        self.encoder.load_state_dict(state["encoder"])
 
 
 def encoder_config(starter: Starter, size_px: int) -> EncoderConfig:

@@ -135,7 +135,7 @@ def build_encoder(
         trainer = EncoderTrainer(starter, supply, config=preset.training, folder=folder, sizes=sizes)
         trainer.resume()
         log(f"training from step {trainer.step} to {preset.training.steps}")
-        trainer.run(log)
+        trainer.train(log)
         encoder = trainer.trained()
         scores = measure(encoder, starter, trainer.known, supply.held_out(preset.training.measure_portraits))
     log(f"held-out people: {json.dumps(scores)}")

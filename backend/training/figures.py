@@ -17,10 +17,18 @@ from backend.training.starter import Trainer
 
 SMOOTH_LINES = 20
 DPI = 120
+CURVES = {
+    "color": ("colour of points", "tab:orange"),
+    "outer": ("outer surface", "tab:blue"),
+    "pixel": ("pixels", "tab:green"),
+    "edge": ("edges", "tab:red"),
+    "coarse": ("coarse pixels", "tab:olive"),
+    "critic": ("critic", "tab:purple"),
+}
 
 
 def draw_curves(log: Path, figure: Path) -> None:
-    """Both losses over the steps, as logged and smoothed, on a logarithmic scale, as a PNG."""
+    """The losses over the steps, as logged and smoothed, on a logarithmic scale, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -29,8 +37,8 @@ def draw_curves(log: Path, figure: Path) -> None:
     drawing = Figure(figsize=(7, 4), layout="constrained")
     FigureCanvasAgg(drawing)
     axes = drawing.add_subplot(xlabel="step", ylabel="loss", yscale="log", title="Training of the starter generator")
-    for name, label, color in (("color", "colour", "tab:orange"), ("outer", "outer surface", "tab:blue")):
-        values = [line[name] for line in lines]
+    for name in (name for name in CURVES if name in lines[0]):
+        (label, color), values = CURVES[name], [line[name] for line in lines]
         axes.plot(steps, values, color=color, alpha=0.25, linewidth=0.8)
         axes.plot(steps, _smooth(values), color=color, label=label)
     axes.grid(visible=True, which="both", alpha=0.2)

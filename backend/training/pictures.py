@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn import functional
@@ -47,6 +47,23 @@ class FlatPicture:
     color: Float[np.ndarray, "s s 3"]
     inside: Float[np.ndarray, "s s"]
     part: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What single rays meet.
+
+    Args:
+        points: Canonical; where the ray leaves the cube if it meets nothing.
+        hit: Whether it meets the head.
+        colors: sRGB in [0, 1], 0 where nothing is.
+        part: Index into ``PARTS``, -1 for none.
+    """
+
+    points: Float[np.ndarray, "r 3"]
+    hit: Bool[np.ndarray, "r"]
+    colors: Float[np.ndarray, "r 3"]
+    part: Int[np.ndarray, "r"]
 
 
 def flat_camera(yaw_deg: float) -> Camera:
@@ -120,11 +137,16 @@ class TruePainter:
 
     def picture(self, head: TrainingHead, tracer: Tracer, camera: Camera, size_px: int = SIZE_PX) -> FlatPicture:
         """The head as described."""
-        points, hit = tracer.trace(camera, size_px * SUPERSAMPLE)
+        sight = self.look(head, tracer, camera, size_px * SUPERSAMPLE)
+        return _pixels(np.where(sight.hit[:, None], sight.colors, GREY), sight.hit, sight.part, size_px)
+
+    def look(self, head: TrainingHead, tracer: Tracer, camera: Camera, size_px: int) -> Sight:
+        """What the rays through the pixels' centres meet."""
+        points, hit = tracer.trace(camera, size_px)
         nearest = self._distances(head, torch.from_numpy(points[hit]).float()).argmin(0).numpy()
-        colors, part = np.full((len(points), 3), GREY), np.full(len(points), -1)
+        colors, part = np.zeros((len(points), 3)), np.full(len(points), -1)
         colors[hit], part[hit] = self._colors(head, points[hit], nearest)
-        return _pixels(colors, hit, part, size_px)
+        return Sight(points, hit, colors, part)
 
     def _distances(self, head: TrainingHead, points: Float[Tensor, "n 3"]) -> Float[Tensor, "3 n"]:
         """To skin, hair and top."""

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains the starter generator's networks on coloured points (phase A), resumable to the same result."""
+"""Trains the starter generator's networks on coloured points; on patches of pictures too, where it is given them.
 
-import json
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+Phase A knows points alone: ground truth exists in three dimensions. Phase B adds rendered patches, phase C a critic of
+patches; see ``phases``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,50 +16,36 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from backend.errors import ModelError
-from backend.generator.starter import StarterGenerator
+from backend.generator.starter import HeadPlanes, StarterGenerator
 from backend.training.canonical import CanonicalSet
+from backend.training.critic import Critic
 from backend.training.dataset import TrainingHead
 from backend.training.dressing import CLAMP_M, DressingShapes
-from backend.training.kept import write_whole
+from backend.training.patches import Patches, pixel_losses, render_patches
+from backend.training.run import Run, RunConfig
 
 SPACE_SHARE = 0.3  # Of each head's points, for the outer surface alone.
 NEAR_SHARE, NEAR_M = 0.7, 0.008  # Of those: drawn around the coloured points, standard deviation.
 # Colours count as they are and squared: the latter is what PSNR measures.
 SQUARED_WEIGHT = 1.0
-OUTER_WEIGHT = 1.0
 OUTER_SOFT_M = 0.002
-EMA_HALF_STEPS = 150.0
 PALETTE_SHARE, MAPPING_SHARE = 0.02, 0.2  # Of the learning rate.
-LOG_STEPS = 25
-LOWEST_RATE = 1 / 30
+CLIP = 5.0
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
-    """One run.
+class TrainingConfig(RunConfig):
+    """One phase.
 
     Args:
-        steps: Optimiser steps.
         heads_per_step: Batch size.
         points_per_head: Points of each head in a step.
-        learning_rate: Highest rate of Adam.
-        warmup_steps: Linear rise to it.
-        decay_from: Share of the run after which the rate falls to ``LOWEST_RATE`` of it.
-        checkpoint_s: Seconds between checkpoints.
-        sheets: Sample sheets over the run.
-        seed: Of weights and batches.
+        sheets: Sample sheets over the phase.
     """
 
-    steps: int
     heads_per_step: int = 8
     points_per_head: int = 6144
-    learning_rate: float = 2.5e-3
-    warmup_steps: int = 50
-    decay_from: float = 0.45
-    checkpoint_s: float = 120.0
     sheets: int = 6
-    seed: int = 0
 
 
 def _parameter_groups(generator: StarterGenerator) -> list[dict[str, object]]:
@@ -70,15 +58,17 @@ def _parameter_groups(generator: StarterGenerator) -> list[dict[str, object]]:
     return [{"params": parameters, "share": share} for share, parameters in groups.items()]
 
 
-class Trainer:
-    """The state of a run: networks, their average, optimiser, step and random state.
+class Trainer(Run):
+    """The state of a phase: networks, their average, optimiser, step and random state.
 
     Args:
         generator: Trained in place, on the device where it is.
         heads: Training heads.
         canonical: Lattices of hair and tops.
-        config: The run.
+        config: The phase.
         folder: For ``checkpoint.pt`` and ``log.jsonl``.
+        patches: Of the same heads' pictures; without, points alone are learnt.
+        critic: Tells true patches from rendered ones; needs ``patches``.
     """
 
     def __init__(
@@ -89,79 +79,56 @@ class Trainer:
         *,
         config: TrainingConfig,
         folder: Path,
+        patches: Patches | None = None,
+        critic: Critic | None = None,
     ) -> None:
-        self.generator, self.config, self.folder = generator, config, folder
+        optimizer = torch.optim.Adam(_parameter_groups(generator), lr=config.learning_rate, betas=(0.9, 0.99))
+        super().__init__(generator, optimizer, config=config, folder=folder, clip=CLIP)
+        self.generator, self.config = generator, config
+        self.patches, self.critic = patches, critic
         self.device = next(generator.parameters()).device
         self.z = torch.from_numpy(np.stack([head.z for head in heads])).to(self.device)
         self.points = torch.from_numpy(np.stack([head.points for head in heads])).to(self.device)
         self.colors = torch.from_numpy(np.stack([head.colors for head in heads])).to(self.device)
         self.dressings = [head.dressing for head in heads]
         self.shapes = DressingShapes(canonical, self.device)
-        self.average = {name: value.detach().clone() for name, value in generator.state_dict().items()}
-        self.optimizer = torch.optim.Adam(_parameter_groups(generator), lr=config.learning_rate, betas=(0.9, 0.99))
         # Chance is drawn on the CPU, the same for every device.
         self.random = torch.Generator().manual_seed(config.seed)
-        self.step = 0
 
-    def run(
-        self, *, until: int | None = None, seconds: float = float("inf"), show: Callable[[], None] | None = None
-    ) -> None:
-        """Train to the last step, with checkpoints.
-
-        Args:
-            until: Stop at this step already.
-            seconds: Stop after this time already, with a checkpoint.
-            show: Called ``config.sheets`` times over the run.
+    def next_step(self) -> dict[str, float]:
+        """One step on heads that chance chooses.
 
         Raises:
-            ModelError: The loss is no longer a number; the last checkpoint stays.
-            OutputError: The checkpoint cannot be written; the one before stays.
+            ModelError: A loss or a gradient is no number; the weights stay as they are.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        started = saved = time.monotonic()
-        between_sheets = max(1, self.config.steps // max(1, self.config.sheets))
-        last = self.config.steps if until is None else min(until, self.config.steps)
-        if self.step < last:
-            self._drop_later_lines()
-        while self.step < last:
-            losses = self._one_step()
-            if not np.isfinite(sum(losses.values())):
-                raise ModelError(
-                    f"Training diverged at step {self.step}. The last checkpoint is kept; resume with a lower rate.",
-                    code="training_diverged",
-                )
-            self.step += 1
-            if self.step % LOG_STEPS == 0:
-                self._log(losses)
-            is_over = time.monotonic() - started > seconds
-            if time.monotonic() - saved > self.config.checkpoint_s or self.step == last or is_over:
-                self.save()
-                saved = time.monotonic()
-            if show and self.step % between_sheets == 0:
-                show()
-            if is_over:
-                return
-
-    def _one_step(self) -> dict[str, float]:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate() * group["share"]
         chosen = torch.randperm(len(self.z), generator=self.random)[: self.config.heads_per_step]
-        points, colors = self._batch(chosen)
-        target = self.shapes.outer([self.dressings[i] for i in chosen], points)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             planes = self.generator.planes(self.generator.map(self.z[chosen]))
+        losses = self._point_losses(planes, chosen)
+        if self.patches is None:
+            return self._descend(losses)
+        patch = self.patches.draw(chosen, self.random)
+        made = render_patches(self.generator, planes, patch)
+        losses |= pixel_losses(made, patch)
+        if self.critic is None:
+            return self._descend(losses)
+        losses["fool"] = self.critic.config.weight * self.critic.fooled(made)
+        told = self._descend(losses)
+        return told | self.critic.learn(patch.color, made.detach(), step=self.step)
+
+    def _descend(self, losses: dict[str, Tensor]) -> dict[str, float]:
+        self.descend(torch.stack(list(losses.values())).sum())
+        return {name: value.item() for name, value in losses.items()}
+
+    def _point_losses(self, planes: HeadPlanes, chosen: Tensor) -> dict[str, Tensor]:
+        points, colors = self._batch(chosen)
+        target = self.shapes.outer([self.dressings[i] for i in chosen], points)
         outer, color = self.generator.decode(planes, points)
         error = color[:, : colors.shape[1]] - colors
-        color_loss = error.abs().mean() + SQUARED_WEIGHT * error.square().mean()
-        outer_loss = functional.smooth_l1_loss(outer.clamp(-CLAMP_M, CLAMP_M), target, beta=OUTER_SOFT_M) * 100
-        loss = color_loss + OUTER_WEIGHT * outer_loss
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.generator.parameters(), 5.0)
-        if torch.isfinite(loss):
-            self.optimizer.step()
-            self._follow()
-        return {"color": color_loss.item(), "outer": outer_loss.item()}
+        return {
+            "color": error.abs().mean() + SQUARED_WEIGHT * error.square().mean(),
+            "outer": functional.smooth_l1_loss(outer.clamp(-CLAMP_M, CLAMP_M), target, beta=OUTER_SOFT_M) * 100,
+        }
 
     def _batch(self, chosen: Tensor) -> tuple[Float[Tensor, "b n 3"], Float[Tensor, "b m 3"]]:
         """Points, the coloured ones first, and their colours."""
@@ -178,66 +145,17 @@ class Trainer:
         around = at[:, torch.randint(0, at.shape[1], (near,), generator=self.random)] + beside.to(self.device)
         return torch.cat([at, around, anywhere.to(self.device)], dim=1), colors
 
-    def _rate(self) -> float:
-        done = self.step / self.config.steps
-        fall = max(0.0, (done - self.config.decay_from) / (1 - self.config.decay_from))
-        return self.config.learning_rate * min(1.0, (self.step + 1) / self.config.warmup_steps) * LOWEST_RATE**fall
+    def state(self) -> dict[str, object]:
+        """Weights and chance, and the critic."""
+        critic = {"critic": self.critic.state_dict()} if self.critic else {}
+        return {"generator": self.generator.state_dict(), "random": self.random.get_state(), **critic}
 
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the average towards the weights, faster at the start."""
-        keep = min(0.5 ** (1 / EMA_HALF_STEPS), self.step / (self.step + 10))
-        for name, value in self.generator.state_dict().items():
-            self.average[name].lerp_(value, 1 - keep)
-
-    def _log(self, losses: dict[str, float]) -> None:
-        line = {"step": self.step, "time": round(time.time()), "rate": self._rate(), **losses}
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
-
-    def save(self) -> None:
-        """Write the checkpoint; a crash while writing leaves the one before.
-
-        Raises:
-            OutputError: It cannot be written.
-        """
-        state = {
-            "step": self.step,
-            "config": asdict(self.config),
-            "generator": self.generator.state_dict(),
-            "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
-            "random": self.random.get_state(),
-        }
-        write_whole(self.folder / "checkpoint.pt", lambda partial: torch.save(state, partial))
-
-    def resume(self) -> None:
-        """Take up the run in ``folder``, if there is one.
-
-        Raises:
-            ModelError: Its checkpoint is damaged or of another version.
-        """
-        file = self.folder / "checkpoint.pt"
-        if not file.exists():
-            return
-        try:
-            state = torch.load(file, weights_only=True, map_location=self.device)
-            self.generator.load_state_dict(state["generator"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.random.set_state(state["random"].cpu())
-            self.average, self.step = state["average"], state["step"]
-        except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError, UnpicklingError) as error:
-            raise ModelError(
-                f"The checkpoint {file} is damaged, or of another version; delete it to start afresh.",
-                code="checkpoint_damaged",
-            ) from error
-
-    def _drop_later_lines(self) -> None:
-        """What was logged after the checkpoint will be logged again."""
-        file = self.folder / "log.jsonl"
-        if file.exists():
-            lines = [line for line in file.read_text().splitlines() if json.loads(line)["step"] <= self.step]
-            write_whole(file, lambda partial: partial.write_text("".join(f"{line}\n" for line in lines)))
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state`` gave."""
+        self.generator.load_state_dict(state["generator"])
+        self.random.set_state(state["random"].cpu())
+        if self.critic:
+            self.critic.load_state_dict(state["critic"])
 
 
 @torch.no_grad()

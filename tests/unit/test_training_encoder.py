@@ -97,7 +97,7 @@ def test_the_plane_offset_learns_colors_that_the_description_lacks(starter, shar
 
 def test_a_run_taken_up_again_ends_bit_for_bit_where_an_unbroken_one_does(starter, shards, tmp_path):
     whole = trainer_of(starter, shards, tmp_path / "whole")
-    whole.run(quiet)
+    whole.train(quiet)
     broken = trainer_of(starter, shards, tmp_path / "broken")
     for batch in broken.supply.batches(range(3)):
         broken.one_step(batch)
@@ -107,7 +107,7 @@ def test_a_run_taken_up_again_ends_bit_for_bit_where_an_unbroken_one_does(starte
     again = trainer_of(starter, shards, tmp_path / "broken")
     again.resume()
     assert again.step == 3
-    again.run(quiet)
+    again.train(quiet)
     expected = state_of(whole)
     assert all(torch.equal(value, expected[name]) for name, value in state_of(again).items())
     lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]

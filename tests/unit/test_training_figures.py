@@ -9,7 +9,7 @@ from PIL import Image
 from backend.training.appearance import sample_appearance
 from backend.training.dataset import Painter
 from backend.training.dressing import BALD, UNCUT_M, Dressing
-from backend.training.figures import SMOOTH_LINES, _smooth, draw_curves, show_progress
+from backend.training.figures import CURVES, SMOOTH_LINES, _smooth, draw_curves, show_progress
 from backend.training.starter import Trainer, TrainingConfig
 from tests.small_dataset import small_canonical
 from tests.small_starter import small_generator
@@ -30,6 +30,15 @@ def test_curves_are_a_picture(tmp_path):
     with Image.open(tmp_path / "curves.png") as picture:
         assert np.asarray(picture.convert("RGB")).std() > 5
     assert [path.name for path in tmp_path.glob("*.p*")] == ["curves.png"]
+
+
+def test_curves_of_all_phases_can_be_drawn(tmp_path):
+    (tmp_path / "log.jsonl").write_text(json.dumps({"step": 1, **dict.fromkeys([*CURVES, "fool"], 0.5)}))
+    draw_curves(tmp_path / "log.jsonl", tmp_path / "all.png")
+    (tmp_path / "log.jsonl").write_text(json.dumps({"step": 1, "color": 0.5, "outer": 0.5}))
+    draw_curves(tmp_path / "log.jsonl", tmp_path / "two.png")
+    with Image.open(tmp_path / "all.png") as every, Image.open(tmp_path / "two.png") as two:
+        assert not np.array_equal(np.asarray(every), np.asarray(two))
 
 
 def test_a_sheet_shows_the_average_and_leaves_the_run_alone(tmp_path):

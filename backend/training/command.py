@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the training scripts share: their common options, the clock before every line, errors in one line."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+
+from backend.device import choose_device
+from backend.errors import ProtomeError
+
+Log = Callable[[str], None]
+
+
+def training_parser(
+    description: str | None, presets: Iterable[str], *, work: Path, out: Path
+) -> argparse.ArgumentParser:
+    """A parser with the options of every training script.
+
+    Args:
+        description: The script's docstring.
+        presets: Their names.
+        work: Where intermediate results are kept unless another folder is named.
+        out: The model's file unless another is named.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--assets", type=Path, required=True, help="folder with makehuman/ and ict_facekit/")
+    parser.add_argument("--preset", choices=presets, default="cpu")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--work", type=Path, default=work, help="intermediate results and checkpoints")
+    parser.add_argument("--out", type=Path, default=out)
+    parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), help="where the networks are trained")
+    return parser
+
+
+def training_device(options: argparse.Namespace) -> torch.device:
+    """The device asked for; if none is, the preset `gpu` takes the best there is and all others the CPU.
+
+    Raises:
+        SettingsError: It does not exist.
+    """
+    return choose_device(options.device or ("auto" if options.preset == "gpu" else "cpu"))
+
+
+def run_command(name: str, work: Callable[[Log], object]) -> int:
+    """Run a script's work with a log that tells the time; the exit status is 2 where it failed as foreseen.
+
+    Args:
+        name: Of the script.
+        work: Is given the log.
+    """
+    start = time.monotonic()
+
+    def log(text: str) -> None:
+        print(f"{time.monotonic() - start:7.0f} s  {text}", flush=True)
+
+    try:
+        work(log)
+    except ProtomeError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    return 0

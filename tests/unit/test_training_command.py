@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+import re
+from pathlib import Path
+
+import pytest
+
+from backend.errors import SettingsError
+from backend.training.command import run_command, training_device, training_parser
+
+
+def parsed(*options):
+    parser = training_parser("What it does.", ["cpu", "gpu", "tiny"], work=Path("kept"), out=Path("model.safetensors"))
+    return parser.parse_args(["--assets", "assets", *options])
+
+
+def test_options_have_the_scripts_own_defaults():
+    options = parsed()
+    assert (options.work, options.out, options.preset) == (Path("kept"), Path("model.safetensors"), "cpu")
+    assert not options.resume and parsed("--resume").resume
+    with pytest.raises(SystemExit):
+        parsed("--preset", "huge")
+
+
+def test_presets_for_the_cpu_stay_on_it():
+    assert training_device(parsed("--preset", "tiny")).type == "cpu"
+    assert training_device(parsed("--preset", "gpu", "--device", "cpu")).type == "cpu"
+
+
+def test_every_line_of_the_log_tells_the_time(capsys):
+    assert run_command("train", lambda log: log("step 3")) == 0
+    assert re.fullmatch(r" +\d+ s  step 3\n", capsys.readouterr().out)
+
+
+def test_what_was_foreseen_is_told_in_one_line_and_the_rest_is_not_hidden(capsys):
+    def fail(log):
+        raise SettingsError("Choose another folder.")
+
+    assert run_command("train", fail) == 2
+    assert capsys.readouterr().err == "train: Choose another folder.\n"
+    with pytest.raises(ZeroDivisionError):
+        run_command("train", lambda log: 1 / 0)
