@@ -17,8 +17,7 @@ from backend.likeness import likeness
 from backend.mask import segment_head
 from backend.mesh import Mesh, mesh_quality, vertex_normals
 from backend.photo import Photo, read_photo
-from backend.portrait_model.contract import PORTRAIT_PX, CodesT, PortraitModel
-from backend.portrait_model.cropped import CroppedModel
+from backend.portrait_model.contract import PORTRAIT_PX, CodesT, PortraitModel, TakesCropped
 from backend.portrait_model.kept import KeptHead, from_record, to_record_codes
 from backend.portrait_model.opening import open_model, open_model_of
 from backend.portrait_record import keep_portrait
@@ -113,7 +112,7 @@ def _find(
     model: PortraitModel[CodesT], photo: Photo, settings: Settings
 ) -> tuple[Portrait, Float[Tensor, "1 1 s s"], list[Face]]:
     """The portrait, its matte and all faces of the photo; a model of something else takes the photo as it is."""
-    if isinstance(model, CroppedModel):
+    if isinstance(model, TakesCropped):
         return *model.crop(photo), []
     face, faces = detect_face_among(photo, settings.face or 0)
     portrait = model.align(photo, face)
@@ -157,7 +156,7 @@ def _finish(model: PortraitModel[CodesT], head: KeptHead[CodesT], settings: Sett
     with clock.stage("sliders"):
         targets = bound.morph_targets(normals)
     with clock.stage("likeness"):
-        is_face = not isinstance(model, CroppedModel)
+        is_face = not isinstance(model, TakesCropped)
         scores = likeness(mesh, texture, head.portrait.camera, head.portrait.pixels()) if is_face else {}
     return _Finished(mesh, texture, targets, model.metres_per_unit(head.codes), scores, model.notes(head.codes))
 

@@ -150,3 +150,16 @@ class PortraitModel(Protocol[CodesT]):
             KeyError: An array is missing.
         """
         ...
+
+
+@runtime_checkable
+class TakesCropped(Protocol):
+    """What a model adds that makes something else than human faces: pictures are taken as they are cropped."""
+
+    def crop(self, photo: Photo) -> tuple[Portrait, Float[Tensor, "1 1 s s"]]:
+        """The picture as a portrait without landmarks, and the share of the subject in each pixel.
+
+        Raises:
+            PhotoError: It is not cropped as the model expects.
+        """
+        ...
