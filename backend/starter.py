@@ -16,11 +16,12 @@ from backend.generator.starter import StarterConfig, StarterGenerator
 from backend.head import Slider
 from backend.landmark_errors import LandmarkErrors
 from backend.models import read_weights, write_weights
-from backend.skeleton import POSE_SIZE, Skeleton
+from backend.skeleton import Skeleton
 from backend.template import Template
 
 # Bases are stored in bytes, one scale for each component: 0.4 % of its largest offset.
 BYTE_ARRAYS = ("neutral", "shape", "expression")
+LATTICES = ("body", "face")
 DIRECTION_PARTS = ("w", "shape", "expression", "pose")
 PLAIN_ARRAYS = ("vertices", "faces", "mirror", "landmark_faces", "landmark_weights", "landmark_noise")
 ERROR_PARTS = ("bias", "factors", "rest")
@@ -45,18 +46,19 @@ class Starter:
     identity: dict[str, str]
 
 
-def save_starter(path: Path, starter: Starter, *, distance_scale: float) -> None:
-    """Write the model; networks in half precision, distances and bases in bytes.
+def save_starter(path: Path, starter: Starter) -> None:
+    """Write the model; networks and distances in half precision, bases in bytes.
+
+    Of a distance lattice the left half is stored, averaged with the mirror image of the other.
 
     Args:
         path: A ``.safetensors`` file.
-        starter: The model.
-        distance_scale: Metres of one step of a stored distance; distances beyond 127 steps are cut off there.
+        starter: The model; its lattices have an odd number of nodes from side to side.
     """
     generator, template = starter.generator, starter.template
     tensors = {f"network.{name}": value.half() for name, value in generator.state_dict().items()}
-    for name in ("body", "face"):
-        tensors[name] = torch.round(getattr(generator, name) / distance_scale).clamp(-127, 127).to(torch.int8)
+    for name in LATTICES:
+        tensors[f"{name}_left"] = _left_half(getattr(generator, name)).half()
     tensors["face_box"] = generator.face_box
     for name in PLAIN_ARRAYS:
         tensors[f"template.{name}"] = torch.from_numpy(np.ascontiguousarray(_small(getattr(template, name))))
@@ -66,6 +68,8 @@ def save_starter(path: Path, starter: Starter, *, distance_scale: float) -> None
         tensors[f"template.{name}"], tensors[f"template.{name}.scale"] = _to_bytes(basis)
     tensors["template.joints"] = torch.from_numpy(_small(template.skeleton.joints))
     tensors["template.joint_shares"] = torch.from_numpy(template.joint_shares.astype(np.float16))
+    if template.on_eye is not None:
+        tensors["template.on_eye"] = torch.from_numpy(template.on_eye)
     tensors |= error_tensors(template.landmark_errors)
     tensors["candidates"] = starter.candidates
     for part in DIRECTION_PARTS:
@@ -79,7 +83,6 @@ def save_starter(path: Path, starter: Starter, *, distance_scale: float) -> None
         "kept_expressions": json.dumps([template.expression_names[number] for number in kept]),
         "recolors": json.dumps([direction.slider.name for direction in starter.directions if direction.recolors]),
         "sliders": json.dumps(sliders),
-        "distance_scale": repr(distance_scale),
     }
     write_weights(path, tensors, metadata)
 
@@ -100,49 +103,47 @@ def load_starter(path: Path) -> Starter:
 
 
 def _assemble(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Starter:
-    config = json.loads(metadata["config"])
-    scale = float(metadata["distance_scale"])
+    generator = _generator(tensors, json.loads(metadata["config"]))
+    identity = {name: metadata[name] for name in ("id", "family", "licence", "commercial_use")}
+    directions = _directions(tensors, json.loads(metadata["sliders"]), json.loads(metadata["recolors"]))
+    return Starter(generator, _template(tensors, metadata), directions, tensors["candidates"], identity)
+
+
+def _generator(tensors: dict[str, Tensor], config: dict[str, Any]) -> StarterGenerator:
     generator = StarterGenerator(
         StarterConfig(**{**config, **_tuples(config)}),
-        body=tensors["body"].float() * scale,
-        face=tensors["face"].float() * scale,
+        **{name: _both_halves(tensors[f"{name}_left"].float()) for name in LATTICES},
         face_box=tensors["face_box"],
     )
     generator.load_state_dict(
         {name.removeprefix("network."): value.float() for name, value in tensors.items() if name.startswith("network.")}
     )
+    return generator.eval().requires_grad_(False)
+
+
+def _template(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Template:
     plain = {name: tensors[f"template.{name}"].numpy() for name in PLAIN_ARRAYS}
     wide = {name: value.astype(np.float64 if value.dtype.kind == "f" else np.int64) for name, value in plain.items()}
     bases = {name: _from_bytes(tensors[f"template.{name}"], tensors[f"template.{name}.scale"]) for name in BYTE_ARRAYS}
-    names = tuple(json.loads(metadata["expression_names"]))
-    sliders = json.loads(metadata["sliders"])
-    # Files of the first version hold every expression, and their heads do not turn.
-    kept = json.loads(metadata.get("kept_expressions", metadata["expression_names"]))
-    recolors = json.loads(metadata.get("recolors", "[]"))
-    tensors = {
-        "template.joints": torch.zeros((2, 3)),
-        "template.joint_shares": torch.zeros((0, 2)),
-        "directions.pose": torch.zeros((len(sliders), POSE_SIZE)),
-        **tensors,
-    }
+    names, kept = tuple(json.loads(metadata["expression_names"])), json.loads(metadata["kept_expressions"])
     bases["expression"] = _all_expressions(names, kept, bases["expression"], wide["mirror"])
-    skeleton = Skeleton(tensors["template.joints"].double().numpy())
-    shares = tensors["template.joint_shares"].double().numpy()
-    template = Template(
+    return Template(
         **wide,
         **bases,
         expression_names=names,
-        skeleton=skeleton,
-        joint_shares=shares,
+        skeleton=Skeleton(tensors["template.joints"].double().numpy()),
+        joint_shares=tensors["template.joint_shares"].double().numpy(),
         landmark_errors=_landmark_errors(tensors),
+        on_eye=tensors["template.on_eye"].numpy() if "template.on_eye" in tensors else None,
     )
+
+
+def _directions(tensors: dict[str, Tensor], sliders: list[dict[str, Any]], recolors: list[str]) -> list[Direction]:
     parts = [tensors[f"directions.{part}"].numpy().astype(np.float64) for part in DIRECTION_PARTS]
-    directions = [
+    return [
         Direction(Slider(**slider), w, shape, expression, pose, recolors=slider["name"] in recolors)
         for slider, w, shape, expression, pose in zip(sliders, *parts, strict=True)
     ]
-    identity = {name: metadata[name] for name in ("id", "family", "licence", "commercial_use")}
-    return Starter(generator.eval().requires_grad_(False), template, directions, tensors["candidates"], identity)
 
 
 def error_tensors(errors: LandmarkErrors | None) -> dict[str, Tensor]:
@@ -206,6 +207,18 @@ def _all_expressions(names: tuple[str, ...], kept: list[str], basis: np.ndarray,
 
 def _small(array: np.ndarray) -> np.ndarray:
     return array.astype(np.int32) if array.dtype.kind == "i" else array.astype(np.float32)
+
+
+def _left_half(lattice: Tensor) -> Tensor:
+    """The nodes from the middle plane to the subject's left."""
+    if len(lattice) % 2 == 0:
+        raise ValueError(f"a lattice needs an odd number of nodes from side to side, got {len(lattice)}")
+    return (lattice + lattice.flip(0))[len(lattice) // 2 :] / 2
+
+
+def _both_halves(left: Tensor) -> Tensor:
+    """The inverse of ``_left_half`` for a symmetric lattice."""
+    return torch.cat([left.flip(0)[:-1], left])
 
 
 def _to_bytes(offsets: np.ndarray) -> tuple[Tensor, Tensor]:

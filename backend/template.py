@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 
@@ -25,6 +25,11 @@ NEIGHBOURS = 24
 CANDIDATE_VERTICES = 5
 LONGEST_EDGE_M = 0.018
 LATTICE_NODES = 48
+# Which points follow the lid alone: those with so much of it in a triangle between lid and eyeball, and those that
+# stand so far off from the eyeball and so near to the lid.
+LID_SHARE = 0.2
+OFF_EYE_M = 0.00025
+CREASE_M = 0.002
 INVERSE_STEPS = 8
 POSED_INVERSE_STEPS = 30
 
@@ -47,6 +52,7 @@ class Template:
         skeleton: Where neck and head turn.
         joint_shares: Share of each vertex that goes with the neck and with the head; none where the head is stiff.
         landmark_errors: How detected landmarks lie off these points; None where it was never measured.
+        on_eye: Which vertices lie on the eyeballs, under lids that slide; None where nothing slides.
     """
 
     vertices: Float[np.ndarray, "n 3"]
@@ -62,6 +68,7 @@ class Template:
     skeleton: Skeleton = field(default_factory=Skeleton)
     joint_shares: Float[np.ndarray, "_ 2"] = field(default_factory=lambda: np.zeros((0, 2)))
     landmark_errors: LandmarkErrors | None = None
+    on_eye: Bool[np.ndarray, "n"] | None = None
 
     def offsets(self, shape: Float[np.ndarray, "k"], expression: Float[np.ndarray, "e"]) -> Float[np.ndarray, "n 3"]:
         """How far a code moves each template vertex from its canonical place, metres."""
@@ -106,18 +113,45 @@ class Template:
         reachable = np.flatnonzero(distance[:, 0] < high + LONGEST_EDGE_M)
         face, weights, gap = np.zeros(len(points), np.int64), np.zeros((len(points), 3)), np.full(len(points), np.inf)
         face[reachable], weights[reachable], gap[reachable] = self.closest(points[reachable])
+        corners, weights = self._one_sided(points, self.faces[face], weights, gap)
         blend = np.clip((gap - low) / (high - low), 0, 1)
         blend = blend * blend * (3 - 2 * blend)
         rows = np.arange(len(points))
         count = len(self.vertices)
         surface = sp.csr_matrix(
-            (((1 - blend)[:, None] * weights).ravel(), (np.repeat(rows, 3), self.faces[face].ravel())),
+            (((1 - blend)[:, None] * weights).ravel(), (np.repeat(rows, 3), corners.ravel())),
             shape=(len(points), count),
         )
         space = sp.csr_matrix(
             ((blend[:, None] * around).ravel(), (np.repeat(rows, NEIGHBOURS), near.ravel())), shape=(len(points), count)
         )
         return (surface + space).tocsr()
+
+    def _one_sided(
+        self,
+        points: Float[np.ndarray, "p 3"],
+        corners: Int[np.ndarray, "p 3"],
+        weights: Float[np.ndarray, "p 3"],
+        gap: Float[np.ndarray, "p"],
+    ) -> tuple[Int[np.ndarray, "p 3"], Float[np.ndarray, "p 3"]]:
+        """Corners and weights with which a point follows the lid or the eyeball, never both.
+
+        A closing lid would drag a fringe of all that lies between. A mesh rounds the crease off: what stands off from
+        the eyeball there is lid.
+        """
+        if self.on_eye is None:
+            return corners, weights
+        lid = np.where(self.on_eye[corners], 0.0, weights)
+        is_lid = lid.sum(1) > LID_SHARE
+        chosen = np.where(is_lid[:, None], lid, weights - lid)
+        chosen /= np.maximum(chosen.sum(1, keepdims=True), 1e-30)
+        off_eye = np.flatnonzero(~is_lid & (gap > OFF_EYE_M))
+        skin = np.flatnonzero(~self.on_eye)
+        distance, nearest = cKDTree(self.vertices[skin]).query(points[off_eye])
+        in_crease = distance < CREASE_M
+        corners[off_eye[in_crease], 0] = skin[nearest[in_crease]]
+        chosen[off_eye[in_crease]] = (1.0, 0.0, 0.0)
+        return corners, chosen
 
     @cached_property
     def _tree(self) -> cKDTree:

@@ -94,7 +94,7 @@ def small_generator(seed=0, *, bald=True, distance=egg_distance, z_dim=5, parts=
             z_dim=z_dim, w_dim=z_dim + 7, mapping_layers=2, plane_resolution=16, plane_channels=4, channels=(8, 8),
             basis=3, parts=parts, decoder_hidden=16,
         ),
-        body=lattice([-SIDE / 2] * 3, [SIDE / 2] * 3, (48,) * 3, distance),
+        body=lattice([-SIDE / 2] * 3, [SIDE / 2] * 3, (49,) * 3, distance),
         face=lattice(low, high, (49, 49, 37), distance),
         face_box=torch.tensor(np.stack([low, high]), dtype=torch.float32),
     )  # fmt: skip

@@ -28,7 +28,7 @@ from backend.training.person import Population
 from backend.training.phases import Lessons, Phases, train
 from backend.training.pictures import measure_pictures
 from backend.training.portraits import PortraitStudio
-from backend.training.prepare import DISTANCE_RANGE_M, Prepared, load_heads, prepare
+from backend.training.prepare import Prepared, load_heads, prepare
 from backend.training.sliders import build_directions
 from backend.training.solid import BodySolid
 from backend.training.start import new_generator
@@ -215,7 +215,7 @@ def build_starter(
         torch.from_numpy(_candidates(trained_on, preset.candidates_per_style)),
         IDENTITY,
     )
-    save_starter(out, starter, distance_scale=DISTANCE_RANGE_M / 127)
+    save_starter(out, starter)
     log(f"wrote {out}, {out.stat().st_size / 1e6:.1f} MB")
     return scores
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
+from backend.mesh import vertex_normals
 from backend.training.ict import ict_expressions
 from backend.training.makehuman import BODY_VERTICES, EYE_JOINTS, EYEBALLS, MakeHuman, joint
 
@@ -71,6 +72,29 @@ def arkit_expressions(makehuman: MakeHuman, ict: Path) -> dict[str, Float[np.nda
     return {name: _with_still_eyes(found[name], name) for name in ARKIT_NAMES if name in found}
 
 
+def with_whole_lids(
+    makehuman: MakeHuman, shapes: dict[str, Float[np.ndarray, "19158 3"]]
+) -> dict[str, Float[np.ndarray, "19158 3"]]:
+    """The shapes for a skin that the eyeballs cut off: the lids' inner sides, which face them, go with their rims.
+
+    MakeHuman's lag behind, where nobody sees them; the cut runs through them, and would fray when the lids move.
+    """
+    base = makehuman.base.vertices
+    _, mirror = cKDTree(base).query(base * [-1, 1, 1])
+    arm, distance, _ = _around_left_eye(base)
+    is_inner = (vertex_normals(base, makehuman.body.faces)[:BODY_VERTICES] * arm).sum(1) < 0
+    is_lid = (arm[:, 2] > 0) & (distance < LID_REACH_DM)
+    inner, outer = np.flatnonzero(is_lid & is_inner), np.flatnonzero(is_lid & ~is_inner)
+    _, nearest = cKDTree(base[outer]).query(base[inner])
+    whole = dict(shapes)
+    for side in ("Left", "Right"):
+        for name in [name for name in shapes if name.startswith("eye") and name.endswith(side)]:
+            left = shapes[name].copy() if side == "Left" else mirrored(shapes[name], mirror)
+            left[inner] = left[outer[nearest]]
+            whole[name] = left if side == "Left" else mirrored(left, mirror)
+    return whole
+
+
 def _with_still_eyes(offsets: np.ndarray, name: str) -> np.ndarray:
     """Eyeballs and their joints stay where they are, whatever the skin around them does; only gaze turns them."""
     for cube in EYE_JOINTS:
@@ -115,12 +139,16 @@ def _turned(points: np.ndarray, centre: np.ndarray, axis: int, degrees: float) -
     return offsets
 
 
+def _around_left_eye(base: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """From the left eyeball's centre to each vertex of the skin, how far that is, and the eyeball's radius."""
+    centre = joint(base, EYE_JOINTS[0])
+    arm = base[:BODY_VERTICES] - centre
+    return arm, np.linalg.norm(arm, axis=1), float(np.linalg.norm(base[EYEBALLS[0]] - centre, axis=1).max())
+
+
 def _lids_before_eye(base: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Lift moved skin that would sink into the left eyeball out of it, by no more than its distance at rest."""
-    centre = joint(base, EYE_JOINTS[0])
-    radius = np.linalg.norm(base[EYEBALLS[0]] - centre, axis=1).max()
-    arm = base[:BODY_VERTICES] - centre
-    rest = np.linalg.norm(arm, axis=1)
+    arm, rest, radius = _around_left_eye(base)
     moves = np.linalg.norm(offsets[:BODY_VERTICES], axis=1) > 1e-4
     lid = np.flatnonzero(moves & (rest < LID_REACH_DM) & (arm[:, 2] > 0))
     goal = np.minimum(rest[lid], radius + LID_CLEARANCE_DM)

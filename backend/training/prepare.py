@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int8
+from jaxtyping import Float
 
 from backend.template import Template
 from backend.training.canonical import CanonicalSet, build_canonical_set
 from backend.training.crowd import in_parallel
-from backend.training.expressions import arkit_expressions
+from backend.training.expressions import arkit_expressions, with_whole_lids
 from backend.training.heads import HeadShapes, Identity
 from backend.training.ict import identity_modes
 from backend.training.kept import kept, kept_name
 from backend.training.makehuman import MakeHuman
-from backend.training.solid import SIDE, BodySolid, distance_lattice
+from backend.training.rounding import rounded_lattice
+from backend.training.solid import SIDE, BodySolid
 from backend.training.template import (
     TemplateAnchors,
     anchor,
@@ -29,12 +30,10 @@ from backend.training.template import (
     without_landmarks,
 )
 
-BODY_NODES = 128
+BODY_NODES = 129
 FACE_LOW = np.array([-0.092, -0.105, -0.030])
 FACE_HIGH = np.array([0.092, 0.085, 0.150])
 FACE_SPACING_M = 0.0017
-# Distances are stored in bytes; beyond this many metres only the sign matters.
-DISTANCE_RANGE_M = 0.02
 # Files of this package that decide a kept result.
 TEMPLATE_SOURCES = ("prepare", "makehuman", "ict", "heads", "expressions", "solid", "template")
 CANONICAL_SOURCES = ("canonical", "makehuman", "masks", "noise", "paint", "solid")
@@ -47,7 +46,7 @@ class Prepared:
     Args:
         template: Without landmarks.
         anchors: The template on MakeHuman's mesh.
-        body_lattice: Signed distance of the mean body over the cube, in 127ths of ``DISTANCE_RANGE_M``.
+        body_lattice: Signed distance of the mean body over the cube, metres.
         face_lattice: The same over the face's box, finer.
         canonical: Points and lattices for training.
         closed_base: Mean base mesh with closed lips, decimetres.
@@ -56,8 +55,8 @@ class Prepared:
 
     template: Template
     anchors: TemplateAnchors
-    body_lattice: Int8[np.ndarray, "r r r"]
-    face_lattice: Int8[np.ndarray, "x y z"]
+    body_lattice: Float[np.ndarray, "r r r"]
+    face_lattice: Float[np.ndarray, "x y z"]
     canonical: CanonicalSet
     closed_base: Float[np.ndarray, "19158 3"]
     parted_base: Float[np.ndarray, "19158 3"]
@@ -101,7 +100,7 @@ def prepare(
     solid = BodySolid(heads.makehuman, parted)
     name = kept_name("canonical", modules=CANONICAL_SOURCES, numbers=(parted.tobytes(), seed))
     canonical = kept(cache / name, lambda: _canonical(heads, solid, parted, seed, workers, log))
-    name = kept_name("lattices", modules=("solid", "prepare"), numbers=parted.tobytes())
+    name = kept_name("lattices", modules=("solid", "rounding", "prepare"), numbers=parted.tobytes())
     body, face = kept(cache / name, lambda: _lattices(solid))
     return Prepared(template, anchors, body, face, canonical, closed, parted)
 
@@ -124,8 +123,15 @@ def _template(
     template = without_landmarks(
         mesh,
         shape_basis(readings, mesh[2], components),
-        expression_basis(heads.makehuman, heads.expressions, anchors, base_dm=closed, mirror=mesh[2]),
+        expression_basis(
+            heads.makehuman,
+            with_whole_lids(heads.makehuman, heads.expressions),
+            anchors,
+            base_dm=closed,
+            mirror=mesh[2],
+        ),
         (canonical_skeleton(closed), joint_shares(heads.makehuman, anchors, mesh[2])),
+        on_eye=anchors.on_eye,
     )
     log("shape and expression bases")
     return template, anchors, closed, parted
@@ -151,14 +157,9 @@ def _canonical(
     return canonical
 
 
-def _lattices(solid: BodySolid) -> tuple[Int8[np.ndarray, "r r r"], Int8[np.ndarray, "x y z"]]:
-    """The body's distances over the cube, and finer over the face."""
+def _lattices(solid: BodySolid) -> tuple[Float[np.ndarray, "r r r"], Float[np.ndarray, "x y z"]]:
+    """The body's distances over the cube, and finer over the face; both have nodes in the middle plane."""
     half = np.full(3, SIDE / 2)
     x, y, z = (round(extent / FACE_SPACING_M) + 1 for extent in FACE_HIGH - FACE_LOW)
-    body = distance_lattice(solid, -half, half, (BODY_NODES,) * 3)
-    return to_bytes(body), to_bytes(distance_lattice(solid, FACE_LOW, FACE_HIGH, (x, y, z)))
-
-
-def to_bytes(distance: Float[np.ndarray, "x y z"]) -> Int8[np.ndarray, "x y z"]:
-    """Distances in metres as bytes."""
-    return np.rint(np.clip(distance / DISTANCE_RANGE_M, -1, 1) * 127).astype(np.int8)
+    body = rounded_lattice(solid, -half, half, (BODY_NODES,) * 3)
+    return body, rounded_lattice(solid, FACE_LOW, FACE_HIGH, (x | 1, y, z))

@@ -14,7 +14,7 @@ from backend.training.appearance import NAMES, Appearance
 from backend.training.canonical import TOPS
 from backend.training.dataset import TrainingHead
 from backend.training.dressing import BALD
-from backend.training.prepare import DISTANCE_RANGE_M, FACE_HIGH, FACE_LOW, Prepared
+from backend.training.prepare import FACE_HIGH, FACE_LOW, Prepared
 
 RIDGE = 1e-5
 BASIS_SHARE = 0.4  # Of the numbers that describe a dressing: 1 for the style that is worn.
@@ -27,7 +27,6 @@ def new_generator(
 ) -> StarterGenerator:
     """A generator over the prepared body, with the size of the heads' descriptions for ``z_dim``."""
     torch.manual_seed(seed)
-    scale = DISTANCE_RANGE_M / 127
     generator = StarterGenerator(
         replace(
             config,
@@ -36,8 +35,8 @@ def new_generator(
             choices=((len(NAMES), BALD + 1), (len(NAMES) + BALD + 1, len(TOPS))),
             parts=len(part_colors(heads[0].appearance)),
         ),
-        body=torch.from_numpy(prepared.body_lattice).float() * scale,
-        face=torch.from_numpy(prepared.face_lattice).float() * scale,
+        body=torch.from_numpy(prepared.body_lattice),
+        face=torch.from_numpy(prepared.face_lattice),
         face_box=torch.tensor(np.stack([FACE_LOW, FACE_HIGH]), dtype=torch.float32),
     )
     start_palette(generator, heads)

@@ -42,6 +42,12 @@ class TemplateAnchors:
     triangles: Int[np.ndarray, "n 3"]
     weights: Float[np.ndarray, "n 3"]
 
+    @property
+    def on_eye(self) -> Bool[np.ndarray, "n"]:
+        """Which vertices lie on the eyeballs."""
+        found: Bool[np.ndarray, "n"] = (self.triangles >= BASE_VERTICES).all(1)
+        return found
+
     def read(self, makehuman: MakeHuman, base_dm: Float[np.ndarray, "19158 3"]) -> Float[np.ndarray, "n 3"]:
         """Template vertices on another base mesh, metres."""
         points = np.concatenate([base_dm, fit_proxy(makehuman.eyes, base_dm)])
@@ -214,11 +220,10 @@ def expression_basis(
         mirror: The template's.
     """
     rest = anchors.read(makehuman, base_dm)
-    on_eye = (anchors.triangles >= BASE_VERTICES).all(1)
     read = {name: anchors.read(makehuman, base_dm + offset) - rest for name, offset in expressions.items()}
     for name, depth in EYE_RECESS_M.items():
         for side, sign in (("Left", 1.0), ("Right", -1.0)):
-            read[f"{name}{side}"][on_eye & (sign * rest[:, 0] > 0), 2] -= depth
+            read[f"{name}{side}"][anchors.on_eye & (sign * rest[:, 0] > 0), 2] -= depth
     names = tuple(read)
     both = [(read[name] + mirrored(read[opposite(name)], mirror)) / 2 for name in names]
     return names, np.stack(both)
@@ -251,6 +256,8 @@ def without_landmarks(
     bases: tuple[np.ndarray, np.ndarray],
     expressions: tuple[tuple[str, ...], np.ndarray],
     neck: tuple[Skeleton, np.ndarray],
+    *,
+    on_eye: Bool[np.ndarray, "n"],
 ) -> Template:
     """A template from its mesh (vertices, faces, mirror), shape statistics, expressions and neck (joints and shares).
 
@@ -262,5 +269,5 @@ def without_landmarks(
     skeleton, shares = neck
     return Template(
         vertices, faces, mirror, mean - vertices, shape, expression, names,
-        np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0), skeleton, shares,
+        np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0), skeleton, shares, on_eye=on_eye,
     )  # fmt: skip

@@ -64,8 +64,8 @@ def test_body_distance_is_the_stored_lattice(generator):
 
 
 def test_lattice_nodes_are_hit_exactly(generator):
-    axis = torch.linspace(-SIDE / 2, SIDE / 2, 48)
-    nodes = torch.tensor([[3, 40, 7], [47, 0, 20], [10, 24, 5]])
+    axis = torch.linspace(-SIDE / 2, SIDE / 2, 49)
+    nodes = torch.tensor([[3, 40, 7], [48, 0, 20], [10, 24, 5]])
     expected = generator.body[nodes[:, 0], nodes[:, 1], nodes[:, 2]]
     torch.testing.assert_close(generator.body_distance(axis[nodes]), expected, rtol=1e-4, atol=1e-6)
 

@@ -41,7 +41,7 @@ def landmarks_on_the_egg():
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    save_starter(path, small_starter(landmarks_on_the_egg()), distance_scale=0.02 / 127)
+    save_starter(path, small_starter(landmarks_on_the_egg()))
     return path
 
 

@@ -14,8 +14,6 @@ from backend.skeleton import Skeleton
 from backend.starter import PLAIN_ARRAYS, load_starter, save_starter, write_landmark_errors
 from tests.small_starter import SHAPES, small_starter
 
-SCALE = 0.02 / 127
-
 
 @pytest.fixture(scope="module")
 def starter():
@@ -25,7 +23,7 @@ def starter():
 @pytest.fixture(scope="module")
 def file(starter, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    save_starter(path, starter, distance_scale=SCALE)
+    save_starter(path, starter)
     return path
 
 
@@ -52,10 +50,14 @@ def test_the_same_codes_give_nearly_the_same_head(starter, loaded):
     torch.testing.assert_close(distances[1], distances[0], rtol=0, atol=0.003)
 
 
-def test_distances_are_right_to_half_a_step_within_their_range(starter, loaded):
+def test_distances_near_the_surface_are_right_to_a_micrometre(starter, loaded):
     for name in ("body", "face"):
-        truth = getattr(starter.generator, name).clamp(-0.02, 0.02)
-        assert (getattr(loaded.generator, name) - truth).abs().max() <= 0.5 * SCALE + 1e-7
+        truth, found = getattr(starter.generator, name), getattr(loaded.generator, name)
+        assert found.shape == truth.shape
+        near = truth.abs() < 0.002
+        assert near.any()
+        assert (found - truth)[near].abs().max() < 1e-6
+        torch.testing.assert_close(found, truth, rtol=2**-11, atol=1e-6)
     torch.testing.assert_close(loaded.generator.face_box, starter.generator.face_box)
 
 
@@ -102,7 +104,7 @@ def test_a_damaged_file_is_a_model_error(file, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda tensors, metadata: tensors.pop("body"),
+        lambda tensors, metadata: tensors.pop("body_left"),
         lambda tensors, metadata: tensors.pop("network.decoder.first.bias"),
         lambda tensors, metadata: tensors.update({"network.decoder.first.bias": torch.zeros(3)}),
         lambda tensors, metadata: tensors.pop("template.shape.scale"),
@@ -112,7 +114,7 @@ def test_a_damaged_file_is_a_model_error(file, tmp_path):
         lambda tensors, metadata: metadata.update(config='{"z_dim": 5, "channels": [8, 8]}'),
         lambda tensors, metadata: metadata.update(sliders="[]"),
         lambda tensors, metadata: metadata.update(sliders='[{"name": "Jaw width"}]'),
-        lambda tensors, metadata: metadata.update(distance_scale="a lot"),
+        lambda tensors, metadata: tensors.update(body_left=torch.zeros(3)),
     ],
 )
 def test_a_model_of_another_kind_is_a_model_error(change, file, tmp_path):
@@ -150,7 +152,7 @@ def posed_starter(starter):
 
 def test_neck_and_head_come_back(starter, tmp_path):
     posed = posed_starter(starter)
-    save_starter(tmp_path / "posed.safetensors", posed, distance_scale=SCALE)
+    save_starter(tmp_path / "posed.safetensors", posed)
     found = load_starter(tmp_path / "posed.safetensors")
     np.testing.assert_allclose(found.template.skeleton.joints, posed.template.skeleton.joints, atol=1e-7)
     np.testing.assert_allclose(found.template.joint_shares, posed.template.joint_shares, atol=5e-4)
@@ -161,7 +163,7 @@ def test_neck_and_head_come_back(starter, tmp_path):
 
 def test_a_mirror_image_is_not_stored_and_comes_back_exactly(starter, tmp_path):
     posed = posed_starter(starter)
-    save_starter(tmp_path / "posed.safetensors", posed, distance_scale=SCALE)
+    save_starter(tmp_path / "posed.safetensors", posed)
     tensors, _ = read_weights(tmp_path / "posed.safetensors")
     assert len(tensors["template.expression"]) == 3
     found = load_starter(tmp_path / "posed.safetensors").template
@@ -171,19 +173,38 @@ def test_a_mirror_image_is_not_stored_and_comes_back_exactly(starter, tmp_path):
 
 
 def load_starter_expression(starter, folder):
-    save_starter(folder / "plain.safetensors", starter, distance_scale=SCALE)
+    save_starter(folder / "plain.safetensors", starter)
     return load_starter(folder / "plain.safetensors").template.expression
 
 
-def test_a_file_of_the_first_version_is_read_with_a_stiff_neck(file, tmp_path):
-    tensors, metadata = read_weights(file)
-    new = ("template.joints", "template.joint_shares", "directions.pose")
-    old = {name: value for name, value in tensors.items() if name not in new}
-    kept = {name: value for name, value in metadata.items() if name not in ("kept_expressions", "recolors")}
-    write_weights(tmp_path / "old.safetensors", old, kept)
-    found = load_starter(tmp_path / "old.safetensors")
-    assert len(found.template.joint_shares) == 0
-    assert not any(direction.pose.any() or direction.recolors for direction in found.directions)
+def test_a_lopsided_lattice_is_stored_as_the_mean_with_its_mirror_image(starter, tmp_path):
+    generator = starter.generator
+    face = generator.face + torch.linspace(-0.001, 0.001, len(generator.face))[:, None, None]
+    try:
+        truth, generator.face = generator.face, face
+        save_starter(tmp_path / "lopsided.safetensors", starter)
+    finally:
+        generator.face = truth
+    found = load_starter(tmp_path / "lopsided.safetensors").generator.face
+    torch.testing.assert_close(found, (face + face.flip(0)) / 2, rtol=2**-11, atol=1e-6)
+
+
+def test_a_lattice_without_a_middle_plane_is_refused(starter, tmp_path):
+    generator = starter.generator
+    try:
+        truth, generator.face = generator.face, generator.face[:-1]
+        with pytest.raises(ValueError, match="odd number of nodes"):
+            save_starter(tmp_path / "even.safetensors", starter)
+    finally:
+        generator.face = truth
+
+
+@pytest.mark.parametrize("on_eye", [None, np.arange(2562) % 5 == 0])
+def test_the_eyeballs_come_back(starter, on_eye, tmp_path):
+    looking = replace(starter, template=replace(starter.template, on_eye=on_eye))
+    save_starter(tmp_path / "eyes.safetensors", looking)
+    found = load_starter(tmp_path / "eyes.safetensors").template.on_eye
+    np.testing.assert_array_equal(found, on_eye)
 
 
 def test_what_is_known_of_landmarks_is_put_into_a_file_and_nothing_else_changes(file, tmp_path):
@@ -202,6 +223,6 @@ def test_what_is_known_of_landmarks_is_put_into_a_file_and_nothing_else_changes(
     before, after = read_weights(file)[0], read_weights(path)[0]
     assert len(after) == len(before) + 3
     assert all(torch.equal(after[name], value) for name, value in before.items())
-    save_starter(tmp_path / "again.safetensors", found, distance_scale=SCALE)
+    save_starter(tmp_path / "again.safetensors", found)
     again = load_starter(tmp_path / "again.safetensors").template.landmark_errors
     np.testing.assert_array_equal(again.factors, found.template.landmark_errors.factors)

@@ -3,9 +3,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from backend.skeleton import Skeleton
-from backend.template import ON_SURFACE_M, Deformation, closest_barycentric, lattice_binding
+from backend.template import CREASE_M, ON_SURFACE_M, Deformation, closest_barycentric, lattice_binding
 from tests.small_starter import AXES, EXPRESSIONS, SHAPES, SIDE, small_template
 
 
@@ -112,6 +113,41 @@ def test_points_on_the_surface_follow_their_triangle_exactly(template):
     moved = template.vertices + offsets
     truth = (moved[template.faces[face]] * weights[..., None]).sum(1)
     np.testing.assert_allclose(Deformation(template, offsets, SIDE).to_world(points), truth, atol=1e-9)
+
+
+def with_an_eye(template):
+    """The same with an eyeball where the egg's face is, under a lid that would slide over it."""
+    eye = np.linalg.norm(template.vertices - [0, 0, AXES[2]], axis=1) < 0.03
+    lid = np.flatnonzero(~eye)
+    expression = np.zeros((1, *template.vertices.shape))
+    expression[0, lid] = [0.0, -0.01, 0.0]
+    return replace(template, on_eye=eye, expression=expression, expression_names=("eyeBlinkLeft",))
+
+
+def test_what_lies_between_lid_and_eyeball_goes_with_one_of_them(template):
+    eyed = with_an_eye(template)
+    _, _, points = on_surface(eyed, np.random.default_rng(8), count=3000)
+    moved = eyed.binding(points) @ eyed.expression[0]
+    whole = [np.abs(moved - way).max(1) < 1e-9 for way in (eyed.expression[0].min(0), np.zeros(3))]
+    assert whole[0].any() and whole[1].any()
+    assert (whole[0] | whole[1]).all()
+    between = replace(eyed, on_eye=None).binding(points) @ eyed.expression[0]
+    assert ((between[:, 1] < -0.001) & (between[:, 1] > -0.009)).sum() > 10
+
+
+def test_what_stands_off_from_the_eyeball_beside_the_lid_is_lid():
+    eyed = with_an_eye(small_template(subdivisions=6))
+    tree = cKDTree(eyed.vertices[~eyed.on_eye])
+    fan = eyed.on_eye[eyed.faces].all(1)
+    middle = eyed.vertices[eyed.faces[fan]].mean(1)
+    out = middle / np.linalg.norm(middle, axis=1, keepdims=True)
+    for off, reach, lid_follows in ((0.0004, (0, CREASE_M), True), (0.0, (0, 1), False), (0.0004, (0.004, 1), False)):
+        points = middle + off * out
+        distance, _ = tree.query(points)
+        chosen = (distance > reach[0]) & (distance < reach[1])
+        assert chosen.any()
+        moves = (eyed.binding(points[chosen]) @ eyed.expression[0])[:, 1] < -0.009
+        assert (moves == lid_follows).all()
 
 
 def test_offsets_change_smoothly_with_the_distance_from_the_surface(template):

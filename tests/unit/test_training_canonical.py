@@ -13,7 +13,7 @@ from backend.training.canonical import CanonicalSet, build_canonical_set, sample
 from backend.training.heads import HeadShapes
 from backend.training.makehuman import BASE_VERTICES, MakeHuman, to_canonical
 from backend.training.masks import MASKS
-from backend.training.prepare import DISTANCE_RANGE_M, Prepared, load_heads, prepare, to_bytes
+from backend.training.prepare import Prepared, load_heads, prepare
 from backend.training.solid import SIDE, carve, lattice_points
 from backend.training.template import TemplateAnchors
 from tests.mean_body import makehuman, mean_solid, needs_assets, parted_base
@@ -123,14 +123,6 @@ def test_a_set_is_read_as_it_was_written(canonical, tmp_path):
         np.testing.assert_array_equal(getattr(loaded, entry.name), getattr(canonical, entry.name))
 
 
-def test_bytes_hold_distances_to_half_a_step_within_their_range():
-    distance = np.linspace(-0.03, 0.03, 601).reshape(1, 1, -1)
-    back = to_bytes(distance).astype(float) * DISTANCE_RANGE_M / 127
-    inside = np.abs(distance) <= DISTANCE_RANGE_M
-    assert np.abs(back - distance)[inside].max() <= DISTANCE_RANGE_M / 254 + 1e-12
-    np.testing.assert_allclose(np.abs(back[~inside]), DISTANCE_RANGE_M)
-
-
 def test_missing_assets_are_a_model_error(tmp_path):
     with pytest.raises(ModelError, match="--assets"):
         load_heads(tmp_path)
@@ -161,12 +153,12 @@ def nothing_prepared():
         np.zeros((1, 3)), np.zeros((0, 3), np.int64), np.zeros(1, np.int64), np.zeros((1, 3)), np.zeros((1, 1, 3)),
         np.zeros((1, 1, 3)), ("jawOpen",), none, empty, np.zeros(0),
     )  # fmt: skip
-    lattice = np.zeros((2, 2, 2), np.int8)
+    lattice = np.zeros((2, 2, 2), np.float32)
     points = np.zeros((1, 3), np.float32)
     worn = np.zeros((1, 2, 2, 2), np.float16)
     canonical = CanonicalSet(
         points, points, points, points[:, :2], np.zeros(1, bool), points[:, 0], np.array(["a", "b"]),
-        worn, points[None], worn, points[None], np.zeros((2, 2, 2, 2), np.float16), lattice.astype(np.float32),
+        worn, points[None], worn, points[None], np.zeros((2, 2, 2, 2), np.float16), lattice,
     )  # fmt: skip
     base = np.zeros((BASE_VERTICES, 3))
     anchors = TemplateAnchors(np.zeros((1, 3), np.int64), np.zeros((1, 3)))

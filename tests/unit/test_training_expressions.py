@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from backend.raycast import Caster
-from backend.training.expressions import ARKIT_NAMES, GAZE, _turned, arkit_expressions
+from backend.training.expressions import ARKIT_NAMES, GAZE, _turned, arkit_expressions, with_whole_lids
 from backend.training.ict import correspondence, ict_expressions
-from backend.training.makehuman import EYE_JOINTS, EYEBALLS, fit_proxy, joint
+from backend.training.makehuman import BODY_VERTICES, EYE_JOINTS, EYEBALLS, fit_proxy, joint
 from tests.mean_body import ICT, makehuman, needs_assets
 
 pytestmark = needs_assets
@@ -55,6 +55,19 @@ def test_lids_slide_before_the_eyeball_half_way_too(shapes):
     count = [part.sum() for part in seen]
     assert count == sorted(count, reverse=True)
     assert (seen[2] & ~seen[0]).sum() < 0.05 * count[0]
+
+
+def test_a_lids_inner_side_goes_with_its_rim(shapes):
+    """Or the eyeball, which cuts it, would see a frayed rim: MakeHuman leaves the third loop 7 mm behind the first."""
+    first, second, third = [6784, 6838], [13352, 13353, 13359], [7747, 7748, 7765]  # Of the left upper lid's margin.
+    unit = makehuman().target("expression/units/caucasian/eye-left-closure")
+    assert unit[second, 1].max() < -0.085 and unit[third, 1].min() > -0.03
+    whole = with_whole_lids(makehuman(), shapes)
+    assert whole["eyeBlinkLeft"][first + second + third, 1].max() < -0.08
+    for name, shape in whole.items():
+        changed = np.abs(shape - shapes[name]).max(1) > 0
+        assert name.startswith("eye") or not changed.any()
+        assert not changed[BODY_VERTICES:].any()  # Eyeballs among them.
 
 
 def test_wide_eyes_are_wider_and_squinting_ones_narrower(shapes):

@@ -214,7 +214,7 @@ def test_the_canonical_head_is_symmetric_with_parted_lips():
 def test_a_template_without_landmarks_starts_at_its_mesh(mesh, anchors, expressions):
     mean, shape = shape_basis(anchors.read(makehuman(), closed_base())[None], mesh[2], 1)
     neck = canonical_skeleton(closed_base()), joint_shares(makehuman(), anchors, mesh[2])
-    template = without_landmarks(mesh, (mean, shape), expressions, neck)
+    template = without_landmarks(mesh, (mean, shape), expressions, neck, on_eye=anchors.on_eye)
     np.testing.assert_allclose(template.vertices + template.neutral, mean, atol=1e-12)
     assert len(template.landmark_faces) == 0
     lips = np.abs(template.neutral).max()
