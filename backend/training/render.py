@@ -28,7 +28,7 @@ DULL = 0.06  # Shine below which no lamp is reflected.
 OPAQUE, SEEN = 0.98, 0.5
 VISIBLE = 0.15  # Difference of square roots of linear light, from which more rays are worth it.
 SPREAD = 1.2  # Rays beside the centre lie so much further out than the middles of a pixel's quarters.
-BELOW_HAIR = 0.08  # In radii of the mesh.
+BELOW_HAIR, THICK_HAIR = 0.16, 0.03  # In radii of the mesh.
 
 
 def render_portrait(subject: Subject, camera: Camera, light: Light, *, size_px: int, supersample: int = 2) -> Rendering:
@@ -152,24 +152,36 @@ def _colors_along(
     met = cast.first(directions)
     hits, where = met.hits, met.where
     surface = cast.subject.surface_of_hit(hits)
-    reach = lighting.reach(hits, surface, cast.shadow_rays)
     found = np.zeros((len(directions), 5), np.float32)
-    found[where, :4] = lighting.premultiplied(hits, surface, reach)
+    found[where, 4] = 1.0
     if surface.opacity is None:
-        found[where, 4] = 1.0
+        reach = lighting.reach(hits, surface, cast.shadow_rays)
+        found[where, :4] = lighting.premultiplied(hits, surface, reach)
         return found, met
-    found[where, 4] = np.where(hits.kind == CLEAR, 0.0, surface.opacity)
     chosen = np.flatnonzero(surface.opacity < OPAQUE)
     behind = cast.behind(directions.take(where.take(chosen), axis=0))
+    surface.opacity[_before_thick_hair(cast.subject, hits, chosen[behind.triangle < 0])] = 1
+    reach = lighting.reach(hits, surface, cast.shadow_rays)
+    found[where, :4] = lighting.premultiplied(hits, surface, reach)
+    found[where, 4] = np.where(hits.kind == CLEAR, 0.0, surface.opacity)
     before = chosen.take(behind.where)
     below = cast.subject.surface_of_hit(behind.hits)
-    # Skin just below hair that lets light through to it is lit as the hair is.
+    # Skin below hair that lets light through to it is lit as the hair is.
     gap = np.linalg.norm(behind.hits.points - hits.points.take(before, axis=0), axis=1)
     is_near = gap < BELOW_HAIR * cast.subject.caster.radius
     shared = lighting.reach(behind.hits, below, cast.shadow_rays).at_least(reach.chosen(before), is_near)
     rows = where.take(before)
     found[rows, :4] += lighting.premultiplied(behind.hits, below, shared) * (1 - found[rows, 3:4])
     return found, met
+
+
+def _before_thick_hair(subject: Subject, hits: Hits, open_to_backdrop: Int[np.ndarray, "m"]) -> Int[np.ndarray, "t"]:
+    """Which gaps between strands lead into thick hair: more of it is seen there, and not the backdrop."""
+    rows = open_to_backdrop[hits.kind.take(open_to_backdrop) != CLEAR]
+    ahead = -hits.to_camera.take(rows, axis=0)
+    inside = hits.points.take(rows, axis=0) + np.float32(LIFT * subject.caster.radius) * ahead
+    _, _, through = subject.caster.first_hit(inside, ahead)
+    return rows[np.isfinite(through) & (through > THICK_HAIR * subject.caster.radius)]
 
 
 def _surface_seen(

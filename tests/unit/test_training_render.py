@@ -165,6 +165,15 @@ def test_what_lies_behind_shows_through(kind):
     assert render_portrait(alone, camera, KEY_ONLY, size_px=50).rgba[25, 25, 3] == 64
 
 
+@pytest.mark.parametrize(("depth", "alpha"), [(0.004, 64), (0.3, 255)])
+def test_thick_hair_has_no_holes_to_the_backdrop_and_a_thin_lock_does(depth, alpha):
+    vertices, faces = two_squares(0.5)
+    lock = np.concatenate([vertices[4:], vertices[4:] - [0, 0, depth]])
+    subject = painted(lock, faces, kind=[HAIR] * 4, opacity=0.25)
+    camera = look_at_camera(yaw_deg=0, pitch_deg=0, distance=50, focal=25)
+    assert render_portrait(subject, camera, KEY_ONLY, size_px=50).rgba[25, 25, 3] == alpha
+
+
 @pytest.mark.parametrize(("kind", "is_dark"), [(HAIR, True), (CLEAR, False)])
 def test_hair_throws_a_shadow_and_a_lens_does_not(kind, is_dark):
     subject = painted(*two_squares(0.5), kind=[SOLID, SOLID, kind, kind], opacity=0.25)
