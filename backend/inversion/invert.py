@@ -13,7 +13,7 @@ from backend.directions import Codes
 from backend.face_mesh_points import CHIN
 from backend.inversion.lifting import encode_portrait, lifted_offset
 from backend.inversion.parametric import ParametricFit
-from backend.inversion.refine import RefineConfig, choose_start, refine
+from backend.inversion.refine import RefineConfig, choice_number, choose_start, refine
 from backend.inversion.view import PhotoRays, photo_rays
 from backend.starter import Starter
 from backend.starter_encoder import StarterEncoder
@@ -51,7 +51,8 @@ def invert_portrait(
         quality: How much refinement.
         seed: Of the symmetry prior's points.
         step: Called with the done share, often.
-        encoder: Gives one more head to start from; a draft is what it says, and nothing else.
+        encoder: Describes the head to start from, whose hair style and top the photo chooses; without it, the photo
+            chooses one of the starter's varied heads. A draft adds the encoder's plane offset, and nothing else.
     """
     generator = starter.generator
     offsets = starter.template.offsets(fit.shape, fit.expression)
@@ -75,15 +76,21 @@ def invert_portrait(
 
     candidates = starter.candidates.to(generator.mean_planes.device)
     config = REFINEMENT[quality]
-    starts = candidates
+    heads = candidates
     if encoder is not None:
         told = encode_portrait(encoder, portrait, mask).means["z"].to(candidates.device)
-        if not config.code_steps:
-            head = generator.planes(generator.map(told))
-            lifted = lifted_offset(generator, encoder.lift, head, view(told, REFINE_RAYS_PX))
-            return _codes(generator.map(told), lifted, fit), {}
-        starts = torch.cat([told, candidates])
-    start = choose_start(generator, starts, view(starts[:1], START_RAYS_PX), lambda done: step(START_SHARE * done))
+        heads = told.clamp(candidates.amin(0), candidates.amax(0))
+    start = choose_start(
+        generator,
+        heads,
+        view(heads[:1], START_RAYS_PX),
+        lambda done: step(START_SHARE * done),
+        chosen=choice_number(generator, candidates),
+    )
+    if encoder is not None and not config.code_steps:
+        planes = generator.planes(generator.map(start))
+        lifted = lifted_offset(generator, encoder.lift, planes, view(start, REFINE_RAYS_PX))
+        return _codes(generator.map(start), lifted, fit), {}
     if not config.code_steps:
         return _codes(generator.map(start), None, fit), {}
     inversion = refine(

@@ -67,17 +67,23 @@ class RefineConfig:
 
 @torch.no_grad()
 def choose_start(
-    generator: StarterGenerator, candidates: Float[Tensor, "k z_dim"], view: PhotoRays, step: Step
+    generator: StarterGenerator,
+    heads: Float[Tensor, "k z_dim"],
+    view: PhotoRays,
+    step: Step,
+    *,
+    chosen: float,
 ) -> Float[Tensor, "1 z_dim"]:
-    """The described head that looks most like the photo.
+    """The described head that looks most like the photo, with the hair style and the top that suit it best.
 
     Args:
         generator: Renders.
-        candidates: Descriptions of varied heads.
+        heads: Descriptions to choose from.
         view: The photo, coarsely sampled.
         step: Called with the done share.
+        chosen: Number in a description that stands for a choice.
     """
-    tries = len(candidates) + sum(count for _, count in generator.config.choices)
+    tries = len(heads) + sum(count for _, count in generator.config.choices)
     done = 0
 
     def best_of(heads: Float[Tensor, "n z_dim"]) -> Float[Tensor, "1 z_dim"]:
@@ -89,10 +95,17 @@ def choose_start(
             step(done / tries)
         return heads[losses.index(min(losses)), None]
 
-    best = best_of(candidates)
+    best = best_of(heads)
     for first, count in generator.config.choices:
-        best = best_of(_with_each_choice(best, candidates, first, count))
+        best = best_of(_with_each_choice(best, first, count, chosen))
     return best
+
+
+def choice_number(generator: StarterGenerator, candidates: Float[Tensor, "k z_dim"]) -> float:
+    """What stands for a choice in the candidates' descriptions; 0 where there is nothing to choose."""
+    return max(
+        (float(candidates[:, first : first + count].max()) for first, count in generator.config.choices), default=0.0
+    )
 
 
 def _start_loss(generator: StarterGenerator, z: Float[Tensor, "1 z_dim"], view: PhotoRays) -> float:
@@ -103,11 +116,11 @@ def _start_loss(generator: StarterGenerator, z: Float[Tensor, "1 z_dim"], view: 
 
 
 def _with_each_choice(
-    z: Float[Tensor, "1 z_dim"], candidates: Float[Tensor, "k z_dim"], first: int, count: int
+    z: Float[Tensor, "1 z_dim"], first: int, count: int, chosen: float
 ) -> Float[Tensor, "count z_dim"]:
     """The same head with every hair style, or with every top."""
     heads = z.repeat(count, 1)
-    heads[:, first : first + count] = candidates[:, first : first + count].max() * torch.eye(count, device=z.device)
+    heads[:, first : first + count] = chosen * torch.eye(count, device=z.device)
     return heads
 
 

@@ -28,7 +28,7 @@ def starter():
 @pytest.fixture(scope="module")
 def portrait(starter):
     """The egg in the colours of a description that is no candidate."""
-    return portrait_of(starter, torch.tensor([[0.4, -0.6, 0.9, 0.3, -0.2]]))
+    return portrait_of(starter, torch.tensor([[0.3, -0.6, 0.9, 0.3, -0.2]]))
 
 
 def encoder_that_says(starter, z):
@@ -50,7 +50,7 @@ def inverted(starter, portrait, encoder, quality="draft"):
         )[0]
 
 
-TRUTH = torch.tensor([[0.4, -0.6, 0.9, 0.3, -0.2]])
+TRUTH = torch.tensor([[0.3, -0.6, 0.9, 0.3, -0.2]])
 
 
 def test_a_draft_is_what_the_encoder_says(starter, portrait):
@@ -71,11 +71,11 @@ def test_a_second_stage_counts_only_if_it_shows_the_photo_better(starter, portra
     assert not all(is_taken)
 
 
-def test_refinement_starts_at_the_encoder_s_head_if_it_is_the_best(starter, portrait):
-    best, bad = (inverted(starter, portrait, encoder_that_says(starter, z), "balanced") for z in (TRUTH, 40 * TRUTH))
-    candidates = starter.generator.map(starter.candidates).numpy()
-    assert np.abs(best.ws - starter.generator.map(TRUTH)[0].numpy()).max() < 0.01
-    assert np.abs(candidates - bad.ws).max(axis=(1, 2)).min() < 0.01
+def test_refinement_starts_at_what_the_encoder_says_within_the_range_of_known_heads(starter, portrait):
+    good, wild = (inverted(starter, portrait, encoder_that_says(starter, z), "balanced") for z in (TRUTH, 40 * TRUTH))
+    nearest = (40 * TRUTH).clamp(starter.candidates.amin(0), starter.candidates.amax(0))
+    for codes, wanted in ((good, TRUTH), (wild, nearest)):
+        np.testing.assert_allclose(codes.ws, starter.generator.map(wanted)[0].numpy(), atol=0.01)
 
 
 def test_the_prior_is_the_encoder_s_answer_with_a_wider_doubt(starter, portrait):

@@ -8,7 +8,7 @@ import torch
 from backend.camera import look_at_camera
 from backend.config import SurfaceConfig
 from backend.inversion.losses import bare_face_loss, photo_loss
-from backend.inversion.refine import CLEARANCE_M, RefineConfig, choose_start, refine
+from backend.inversion.refine import CLEARANCE_M, RefineConfig, choice_number, choose_start, refine
 from backend.inversion.view import Target, photo_rays, render_rays
 from backend.surface import extract_surface
 from backend.template import Deformation
@@ -74,7 +74,9 @@ def test_the_candidate_on_the_photo_is_chosen(generator, candidates, view):
     for number in (0, 2, 5):
         photo = showing(view, generator, generator.planes(generator.map(candidates[number, None])))
         told = []
-        assert torch.equal(choose_start(generator, candidates, photo, told.append), candidates[number, None])
+        assert torch.equal(
+            choose_start(generator, candidates, photo, told.append, chosen=0.0), candidates[number, None]
+        )
         assert told == pytest.approx([(k + 1) / 6 for k in range(6)])
 
 
@@ -165,8 +167,16 @@ def test_a_choice_that_no_candidate_made_is_found(chooser, choices, view):
     wanted[:, 2:] = torch.tensor([0.0, 0.0, 2.5])
     photo = showing(view, chooser, chooser.planes(chooser.map(wanted)))
     told = []
-    assert torch.equal(choose_start(chooser, choices[1:2], photo, told.append), wanted)
+    assert torch.equal(choose_start(chooser, choices[1:2], photo, told.append, chosen=2.5), wanted)
     assert told == pytest.approx([0.25, 0.5, 0.75, 1.0])
+
+
+def test_half_a_choice_becomes_a_whole_one(chooser, choices, view):
+    assert choice_number(chooser, choices) == 2.5
+    half, wanted = choices[1:2].clone(), choices[1:2].clone()
+    half[:, 2:], wanted[:, 2:] = torch.tensor([0.9, 0.7, 0.9]), torch.tensor([0.0, 2.5, 0.0])
+    photo = showing(view, chooser, chooser.planes(chooser.map(wanted)))
+    assert torch.equal(choose_start(chooser, half, photo, lambda done: None, chosen=2.5), wanted)
 
 
 def test_refinement_leaves_choices_and_the_candidates_range_alone(chooser, choices, view):
