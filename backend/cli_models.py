@@ -5,12 +5,10 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from backend import catalogue
 from backend.errors import SettingsError
-from backend.folders import models_folder
-from backend.partial_file import remove_abandoned
 from backend.folders import models_folder
 from backend.partial_file import remove_abandoned
 
@@ -76,8 +74,6 @@ def _running(command: Command) -> Callable[[argparse.Namespace], int]:
     def run(options: argparse.Namespace) -> int:
         for path in remove_abandoned(models_folder()):
             sys.stderr.write(f"Removed {_plain(path.name)}, which a stopped command had left half-written.\n")
-        for path in remove_abandoned(models_folder()):
-            _say(f"Removed {path.name}, which a stopped command had left half-written.", to=sys.stderr)
         command(options)
         return 0
 
