@@ -160,7 +160,8 @@ def _colors_along(
         return found, met
     chosen = np.flatnonzero(surface.opacity < OPAQUE)
     behind = cast.behind(directions.take(where.take(chosen), axis=0))
-    surface.opacity[_before_thick_hair(cast.subject, hits, chosen[behind.triangle < 0])] = 1
+    to_solid = behind.distance - met.distance.take(where.take(chosen))
+    surface.opacity[_before_thick_hair(cast.subject, hits, chosen, to_solid)] = 1
     reach = lighting.reach(hits, surface, cast.shadow_rays)
     found[where, :4] = lighting.premultiplied(hits, surface, reach)
     found[where, 4] = np.where(hits.kind == CLEAR, 0.0, surface.opacity)
@@ -175,13 +176,24 @@ def _colors_along(
     return found, met
 
 
-def _before_thick_hair(subject: Subject, hits: Hits, open_to_backdrop: Int[np.ndarray, "m"]) -> Int[np.ndarray, "t"]:
-    """Which gaps between strands lead into thick hair: more of it is seen there, and not the backdrop."""
-    rows = open_to_backdrop[hits.kind.take(open_to_backdrop) != CLEAR]
+def _before_thick_hair(
+    subject: Subject, hits: Hits, gaps: Int[np.ndarray, "m"], to_solid: Float[np.ndarray, "m"]
+) -> Int[np.ndarray, "t"]:
+    """Which gaps between strands lead into thick hair: more of it is seen there, and not what lies behind it.
+
+    Args:
+        subject: What was hit.
+        hits: On strands, and on lenses, which stay clear.
+        gaps: Rows of them that let light through.
+        to_solid: How far from there the next solid thing is, world units; infinite if there is none.
+    """
+    thick = THICK_HAIR * subject.caster.radius
+    deep = (to_solid > thick) & (hits.kind.take(gaps) != CLEAR)
+    rows = gaps[deep]
     ahead = -hits.to_camera.take(rows, axis=0)
     inside = hits.points.take(rows, axis=0) + np.float32(LIFT * subject.caster.radius) * ahead
     _, _, through = subject.caster.first_hit(inside, ahead)
-    return rows[np.isfinite(through) & (through > THICK_HAIR * subject.caster.radius)]
+    return rows[np.isfinite(through) & (through > thick) & (through < to_solid[deep] - thick)]
 
 
 def _surface_seen(

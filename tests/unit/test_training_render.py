@@ -174,6 +174,16 @@ def test_thick_hair_has_no_holes_to_the_backdrop_and_a_thin_lock_does(depth, alp
     assert render_portrait(subject, camera, KEY_ONLY, size_px=50).rgba[25, 25, 3] == alpha
 
 
+@pytest.mark.parametrize(("depth", "seen_m"), [(0.004, 50), (0.3, 49.5)])
+def test_thick_hair_has_no_holes_to_what_is_far_behind_it(depth, seen_m):
+    vertices, faces = two_squares(0.5)
+    lock = np.concatenate([vertices, vertices[4:] - [0, 0, depth]])
+    subject = painted(lock, np.concatenate([faces, faces[2:] + 4]), kind=[SOLID] * 2 + [HAIR] * 4, opacity=0.25)
+    camera = look_at_camera(yaw_deg=0, pitch_deg=0, distance=50, focal=25)
+    picture = render_portrait(subject, camera, KEY_ONLY, size_px=50)
+    assert picture.depth[25, 25] == pytest.approx(seen_m, abs=1e-3)
+
+
 @pytest.mark.parametrize(("kind", "is_dark"), [(HAIR, True), (CLEAR, False)])
 def test_hair_throws_a_shadow_and_a_lens_does_not(kind, is_dark):
     subject = painted(*two_squares(0.5), kind=[SOLID, SOLID, kind, kind], opacity=0.25)
