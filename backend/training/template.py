@@ -45,8 +45,7 @@ class TemplateAnchors:
     @property
     def on_eye(self) -> Bool[np.ndarray, "n"]:
         """Which vertices lie on the eyeballs."""
-        found: Bool[np.ndarray, "n"] = (self.triangles >= BASE_VERTICES).all(1)
-        return found
+        return np.asarray((self.triangles >= BASE_VERTICES).all(1))
 
     def read(self, makehuman: MakeHuman, base_dm: Float[np.ndarray, "19158 3"]) -> Float[np.ndarray, "n 3"]:
         """Template vertices on another base mesh, metres."""
