@@ -93,6 +93,7 @@ def test_the_plane_offset_learns_colors_that_the_description_lacks(starter, shar
         trainer.step += 1
         losses = trainer.one_step(batch)
     assert losses["seen_after"] < 0.7 * losses["seen_before"]
+    assert losses["lift_kept"] < 0.1  # Hair and clothes stay where they are, to 2 mm.
 
 
 def test_a_run_taken_up_again_ends_bit_for_bit_where_an_unbroken_one_does(starter, shards, tmp_path):
