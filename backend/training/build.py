@@ -91,7 +91,7 @@ CPU = Preset(
     generator=StarterConfig(z_dim=0),
     training=Phases(
         points=TrainingConfig(steps=9000),
-        patches=TrainingConfig(steps=900, heads_per_step=6, points_per_head=2048, learning_rate=4e-4, warmup_steps=20),
+        patches=TrainingConfig(steps=900, points_per_head=3072, learning_rate=3e-4, warmup_steps=20),
         adversarial=TrainingConfig(steps=0),
         pictures=PicturePlan(heads=800, views=1, size_px=192),
     ),
@@ -106,7 +106,7 @@ GPU = replace(
         patches=TrainingConfig(steps=4000, heads_per_step=32, points_per_head=4096, learning_rate=6e-4),
         adversarial=TrainingConfig(steps=2000, heads_per_step=32, points_per_head=4096, learning_rate=3e-4),
         pictures=PicturePlan(heads=4000, views=2, size_px=256),
-        patch=PatchConfig(patch_px=64),
+        patch=PatchConfig(heads_per_step=16, patch_px=64),
     ),
 )
 # For tests of the whole way; what it makes is of no use.
@@ -127,7 +127,7 @@ TINY = Preset(
         patches=TrainingConfig(steps=3, heads_per_step=2, points_per_head=128, warmup_steps=2, sheets=1),
         adversarial=TrainingConfig(steps=3, heads_per_step=2, points_per_head=128, warmup_steps=2, sheets=1),
         pictures=PicturePlan(heads=4, views=1, size_px=32),
-        patch=PatchConfig(patch_px=8, samples=6),
+        patch=PatchConfig(heads_per_step=1, patch_px=8, samples=6),
         critic=CriticConfig(channels=(8, 8), penalty_steps=2),
     ),
 )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Phase B: patches of true pictures, rendered through the generator's field with samples near the true surface alone.
 
-What no sample reaches - empty space, the unseen side - is left to the coloured points, which are learnt on the same
-heads in the same step.
+What no sample reaches - empty space, the unseen side - is left to the coloured points, which are learnt in the same
+step: of the heads that are looked at, and of others that have no pictures, so that these are not forgotten.
 """
 
 from collections.abc import Sequence
@@ -27,11 +27,13 @@ class PatchConfig:
     """Sizes.
 
     Args:
+        heads_per_step: Heads of a step's batch that are looked at; all of its heads give points.
         patch_px: Side of a patch, a multiple of ``COARSE_PX``.
         patches_per_head: In a step, each in a picture of its own.
         samples: Of a ray.
     """
 
+    heads_per_step: int = 4
     patch_px: int = 32
     patches_per_head: int = 1
     samples: int = 8
@@ -69,7 +71,8 @@ class Patches:
         self, pictures: Sequence[Sequence[TruePicture]], config: PatchConfig, device: torch.device | str = "cpu"
     ) -> None:
         every = [picture for views in pictures for picture in views]
-        self.config, self.views, self.device = config, len(pictures[0]), torch.device(device)
+        self.config, self.device = config, torch.device(device)
+        self.heads, self.views = len(pictures), len(pictures[0])
         self.color, self.depth, self.inside, self.weight = (
             torch.from_numpy(np.stack([getattr(picture, name) for picture in every]))
             for name in ("color", "depth", "inside", "weight")

@@ -32,7 +32,7 @@ class Phases:
         points: Phase A.
         patches: Phase B.
         adversarial: Phase C.
-        pictures: Truth of phases B and C, for the first training heads; these alone are learnt then.
+        pictures: Truth of phases B and C, for the first training heads.
         patch: What is rendered of them in a step.
         critic: Of phase C.
     """
@@ -145,14 +145,13 @@ def _trainer(name: str, generator: StarterGenerator, lessons: Lessons, phases: P
     if name == "points":
         return Trainer(generator, lessons.heads, lessons.canonical, config=config, folder=folder)
     device = next(generator.parameters()).device
-    pictures = lessons.pictures()
     return Trainer(
         generator,
-        lessons.heads[: len(pictures)],
+        lessons.heads,
         lessons.canonical,
         config=config,
         folder=folder,
-        patches=Patches(pictures, phases.patch, device),
+        patches=Patches(lessons.pictures(), phases.patch, device),
         critic=Critic(phases.critic, device) if name == "adversarial" else None,
     )
 

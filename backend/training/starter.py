@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -67,7 +67,7 @@ class Trainer(Run):
         canonical: Lattices of hair and tops.
         config: The phase.
         folder: For ``checkpoint.pt`` and ``log.jsonl``.
-        patches: Of the same heads' pictures; without, points alone are learnt.
+        patches: Of the first heads' pictures; without, points alone are learnt.
         critic: Tells true patches from rendered ones; needs ``patches``.
     """
 
@@ -86,6 +86,8 @@ class Trainer(Run):
         super().__init__(generator, optimizer, config=config, folder=folder, clip=CLIP)
         self.generator, self.config = generator, config
         self.patches, self.critic = patches, critic
+        # Heads of a batch that are looked at.
+        self.seen = min(patches.config.heads_per_step, patches.heads, config.heads_per_step) if patches else 0
         self.device = next(generator.parameters()).device
         self.z = torch.from_numpy(np.stack([head.z for head in heads])).to(self.device)
         self.points = torch.from_numpy(np.stack([head.points for head in heads])).to(self.device)
@@ -101,20 +103,31 @@ class Trainer(Run):
         Raises:
             ModelError: A loss or a gradient is no number; the weights stay as they are.
         """
-        chosen = torch.randperm(len(self.z), generator=self.random)[: self.config.heads_per_step]
+        chosen = self._choose()
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             planes = self.generator.planes(self.generator.map(self.z[chosen]))
         losses = self._point_losses(planes, chosen)
         if self.patches is None:
             return self._descend(losses)
-        patch = self.patches.draw(chosen, self.random)
-        made = render_patches(self.generator, planes, patch)
+        patch = self.patches.draw(chosen[: self.seen], self.random)
+        looked_at = HeadPlanes(planes.planes[: self.seen], planes.palette[: self.seen])
+        made = render_patches(self.generator, looked_at, patch)
         losses |= pixel_losses(made, patch)
         if self.critic is None:
             return self._descend(losses)
         losses["fool"] = self.critic.config.weight * self.critic.fooled(made)
         told = self._descend(losses)
         return told | self.critic.learn(patch.color, made.detach(), step=self.step)
+
+    def _choose(self) -> Int[Tensor, "b"]:
+        """Heads of a step; first those that are looked at, which have pictures."""
+        count = self.config.heads_per_step
+        chosen = torch.randperm(len(self.z), generator=self.random)
+        if self.patches is None:
+            return chosen[:count]
+        seen = torch.randperm(self.patches.heads, generator=self.random)[: self.seen]
+        others = chosen[~torch.isin(chosen, seen)]
+        return torch.cat([seen, others[: count - self.seen]])
 
     def _descend(self, losses: dict[str, Tensor]) -> dict[str, float]:
         self.descend(torch.stack(list(losses.values())).sum())

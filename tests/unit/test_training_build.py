@@ -12,7 +12,7 @@ from backend.training.build import CPU, GPU, IDENTITY, TINY, _candidates, build_
 from backend.training.dataset import BALD
 from backend.training.heads import HeadShapes, Identity
 from backend.training.phases import NAMES
-from backend.training.prepare import FACE_HIGH, FACE_LOW, Prepared, to_bytes
+from backend.training.prepare import FACE_HIGH, FACE_LOW, Prepared
 from tests.small_dataset import cube_lattice, plain_heads, small_canonical
 from tests.small_people import face_template, people
 from tests.small_starter import egg_distance, lattice
@@ -36,8 +36,8 @@ def stand_ins(monkeypatch):
     given = {
         "template": face_template(),
         "canonical": small_canonical(),
-        "body_lattice": to_bytes(cube_lattice(egg_distance, 48)),
-        "face_lattice": to_bytes(lattice(FACE_LOW, FACE_HIGH, (24, 24, 24)).numpy()),
+        "body_lattice": cube_lattice(egg_distance, 49),
+        "face_lattice": lattice(FACE_LOW, FACE_HIGH, (25, 24, 24)).numpy(),
     }
     for name, value in given.items():
         object.__setattr__(prepared, name, value)

@@ -21,7 +21,7 @@ PHASES = Phases(
     patches=SHORT,
     adversarial=SHORT,
     pictures=PLAN,
-    patch=PatchConfig(patch_px=8, samples=5),
+    patch=PatchConfig(heads_per_step=1, patch_px=8, samples=5),
     critic=CriticConfig(channels=(6, 6), penalty_steps=2),
 )
 

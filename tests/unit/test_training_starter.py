@@ -9,6 +9,7 @@ import torch
 
 from backend.errors import ModelError, OutputError
 from backend.training.dressing import DressingShapes
+from backend.training.patches import PatchConfig, Patches
 from backend.training.starter import (
     MAPPING_SHARE,
     PALETTE_SHARE,
@@ -18,6 +19,7 @@ from backend.training.starter import (
     measure,
 )
 from tests.small_dataset import plain_heads, small_canonical
+from tests.small_pictures import small_pictures
 from tests.small_starter import small_generator
 
 SHORT = TrainingConfig(steps=12, heads_per_step=3, points_per_head=64, warmup_steps=2)
@@ -222,6 +224,27 @@ def test_a_full_disk_keeps_the_checkpoint_before(heads, canonical, tmp_path, mon
         trainer.run(until=3)
     assert (tmp_path / "checkpoint.pt").read_bytes() == kept
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_of_every_batch_the_first_heads_have_pictures_and_none_is_in_it_twice(heads, canonical, tmp_path):
+    patches = Patches(small_pictures(), PatchConfig(heads_per_step=2, patch_px=8))
+    generator = small_generator(bald=False)
+    config = TrainingConfig(steps=9, heads_per_step=4)
+    trainer = Trainer(generator, heads, canonical, config=config, folder=tmp_path, patches=patches)
+    batches = torch.stack([trainer._choose() for _ in range(40)])
+    assert batches.shape == (40, 4) and (batches[:, :2] < 3).all()
+    assert all(len(set(batch.tolist())) == 4 for batch in batches)
+    assert set(batches[:, 2:].flatten().tolist()) == set(range(6))
+
+
+@pytest.mark.parametrize("asked, batch", [(9, 4), (3, 2)])
+def test_no_more_heads_are_looked_at_than_have_pictures_or_are_in_the_batch(heads, canonical, tmp_path, asked, batch):
+    patches = Patches(small_pictures(), PatchConfig(heads_per_step=asked, patch_px=8))
+    config = TrainingConfig(steps=1, heads_per_step=batch, points_per_head=32)
+    generator = small_generator(bald=False)
+    trainer = Trainer(generator, heads, canonical, config=config, folder=tmp_path, patches=patches)
+    assert len(trainer._choose()) == batch and trainer.seen == min(3, batch)
+    trainer.run()
 
 
 def test_palette_and_mapping_move_slowly(heads, canonical, tmp_path):
