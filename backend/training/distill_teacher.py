@@ -19,6 +19,8 @@ from backend.camera import Camera, rays
 from backend.config import SurfaceConfig
 from backend.directions import Codes
 from backend.field import Field
+from backend.generator.config import GeneratorConfig
+from backend.generator.mapping import normalize_power
 from backend.portrait_model.placement import PLACEMENTS
 from backend.published_alignment import EYE_CORNERS, EYES_TO_FACE_M, FACE_ORIGIN
 from backend.raycast import Caster
@@ -28,13 +30,15 @@ from backend.template import Template
 
 UNIT_M = PLACEMENTS["eg3d"].metres_per_unit
 SPREAD = 0.75  # Of the described heads that are drawn, over that of the varied heads stored with the starter.
-APPEARANCES, SHAPES = 8, 6
+APPEARANCES, SHAPES = 6, 4
 EXPRESSIONS = (("jawOpen",), ("mouthSmileLeft", "mouthSmileRight"))
 NUMBERS = APPEARANCES + SHAPES + len(EXPRESSIONS)
-SKIN_SHARE, SHELL_SHARE = 0.4, 0.35  # Of the pool; the rest is anywhere in the cube.
-SKIN_M, SHELL_M = 0.005, (-0.015, 0.06)
-NEAR_M = 0.006  # Points this near to a surface are drawn half as often as those on it.
+FACE_SHARE, SKIN_SHARE, SHELL_SHARE = 0.4, 0.2, 0.2  # Of the pool; the rest is anywhere in the cube.
+FACE_M, SKIN_M, SHELL_M = 0.006, 0.005, (-0.015, 0.06)  # Landmarks crowd where a face has its features.
+NEAR_M = 0.006  # Points this near to a surface are drawn half as often as those on it ...
+FURTHEST_M = 0.02  # ... and those further than this as often as here: emptiness must be learned too.
 MESH = SurfaceConfig(faces=30_000, resolution=129)
+FAR = 1.0  # Distance of points beyond the planes, where nothing can be, units.
 EMPTY = -1.0  # Black, behind heads.
 
 
@@ -68,6 +72,9 @@ class Teacher:
         self.starter, self._random = starter, np.random.default_rng(seed)
         described = starter.candidates.double().numpy()
         self._mean = described.mean(0)
+        # Half of one hair style and half of another is neither; all heads wear the same.
+        for first, count in starter.generator.config.choices:
+            described[:, first : first + count] = self._mean[first : first + count]
         _, singular, axes = np.linalg.svd(described - self._mean, full_matrices=False)
         # A vector's sign means nothing; its largest entry decides, so that it is the same on every machine.
         axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]
@@ -103,24 +110,52 @@ class Teacher:
         planes = generator.planes(torch.from_numpy(codes.ws).float()[None])
         outer, color = generator.decode(planes, torch.from_numpy(self._points).float()[None])
         distance = torch.minimum(outer[0], self._body)
-        chance = 1 / (NEAR_M + distance.abs().double().numpy())
+        chance = 1 / (NEAR_M + distance.abs().clamp(max=FURTHEST_M).double().numpy())
         chosen = self._random.choice(len(chance), count, replace=False, p=chance / chance.sum())
         offsets = self.starter.template.offsets(codes.shape, codes.expression)
         placed = self.starter.template.place(self._points[chosen], self._binding[chosen], offsets, codes.pose)
         units = torch.from_numpy(to_eg3d(placed, self.starter.template)).float()
+        is_beyond = (units.abs() > GeneratorConfig().side / 2).any(-1)
         in_bytes = (color[0][chosen].clamp(0, 1) * 255).round().byte()
-        return units, distance[chosen] / UNIT_M, in_bytes
+        return units, torch.where(is_beyond, FAR, distance[chosen] / UNIT_M), in_bytes
 
     @torch.no_grad()
-    def mesh(self, codes: Codes) -> tuple[Float[np.ndarray, "v 3"], np.ndarray, Float[np.ndarray, "v 3"]]:
-        """Vertices in EG3D's world, triangles and colours of a head."""
+    def head(self, numbers: Float[np.ndarray, "k"]) -> "TeacherHead":
+        """A head to take pictures of."""
+        codes, template = self.codes(numbers), self.starter.template
         field: Field = self.starter.generator.field(torch.from_numpy(codes.ws).float()[None])
-        surface, template = extract_surface(field, MESH), self.starter.template
-        vertices = surface.vertices.astype(np.float64)
-        colors = field.color(torch.from_numpy(vertices).float()).numpy()
+        surface = extract_surface(field, MESH)
+        canonical = surface.vertices.astype(np.float64)
         offsets = template.offsets(codes.shape, codes.expression)
-        placed = template.place(vertices, template.binding(vertices), offsets, codes.pose)
-        return to_eg3d(placed, template), surface.faces, colors
+        placed = template.place(canonical, template.binding(canonical), offsets, codes.pose)
+        return TeacherHead(field, surface.faces, canonical, to_eg3d(placed, template))
+
+
+@dataclass(frozen=True)
+class TeacherHead:
+    """A head as a mesh that its field colours.
+
+    Args:
+        field: In canonical space.
+        faces: Triangles.
+        canonical: Vertices there, metres.
+        vertices: The same in EG3D's world, units.
+    """
+
+    field: Field
+    faces: np.ndarray
+    canonical: Float[np.ndarray, "v 3"]
+    vertices: Float[np.ndarray, "v 3"]
+
+    @torch.no_grad()
+    def picture(self, camera: Camera, size_px: int) -> Float[Tensor, "3 s s"]:
+        """What a camera sees, without any light, before black; as sharp as the field."""
+        origin, directions = rays(camera, size_px)
+        triangle, weights, _ = Caster(self.vertices, self.faces).first_hit(origin[None], directions.reshape(-1, 3))
+        hits = (self.canonical[self.faces[triangle]] * weights[..., None]).sum(1)
+        seen = self.field.color(torch.from_numpy(hits).float()) * 2 - 1
+        seen[torch.from_numpy(triangle < 0)] = EMPTY
+        return seen.reshape(size_px, size_px, 3).permute(2, 0, 1).clamp(-1, 1)
 
 
 def to_eg3d(points: Float[np.ndarray, "n 3"], template: Template) -> Float[np.ndarray, "n 3"]:
@@ -131,27 +166,23 @@ def to_eg3d(points: Float[np.ndarray, "n 3"], template: Template) -> Float[np.nd
     return (points - eyes - EYES_TO_FACE_M) / UNIT_M + FACE_ORIGIN
 
 
-def picture(
-    mesh: tuple[Float[np.ndarray, "v 3"], np.ndarray, Float[np.ndarray, "v 3"]], camera: Camera, size_px: int
-) -> Float[Tensor, "3 s s"]:
-    """What a camera sees of a mesh that no light shades, before black."""
-    vertices, faces, colors = mesh
-    origin, directions = rays(camera, size_px)
-    triangle, weights, _ = Caster(vertices, faces).first_hit(origin[None], directions.reshape(-1, 3))
-    seen = (colors[faces[triangle]] * weights[..., None]).sum(1) * 2 - 1
-    seen[triangle < 0] = EMPTY
-    image = torch.from_numpy(seen.reshape(size_px, size_px, 3)).float().permute(2, 0, 1)
-    return image.clamp(-1, 1)
+def numbers_of(z: Tensor) -> Float[np.ndarray, "b k"]:
+    """What a student's mapping makes of a batch of ``z``: the numbers that tell the teacher's heads."""
+    return normalize_power(z)[:, :NUMBERS].double().numpy()
 
 
 def _pool(template: Template, side: float, count: int, random: np.random.Generator) -> Float[np.ndarray, "n 3"]:
-    """Canonical points on the skin, around it, and anywhere, metres."""
-    skin, shell = int(SKIN_SHARE * count), int(SHELL_SHARE * count)
+    """Canonical points about the landmarks, on the skin, around it, and anywhere, metres."""
+    face, skin, shell = (int(share * count) for share in (FACE_SHARE, SKIN_SHARE, SHELL_SHARE))
+    marks = np.einsum(
+        "lci,lc->li", template.vertices[template.faces[template.landmark_faces]], template.landmark_weights
+    )
+    about = marks[random.integers(len(marks), size=face)] + random.normal(0, FACE_M, (face, 3))
     corners = template.vertices[template.faces[random.integers(len(template.faces), size=skin + shell)]]
     weights = random.dirichlet((1.0, 1.0, 1.0), skin + shell)
     on_skin = (corners * weights[..., None]).sum(1)
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     away = np.concatenate([random.normal(0, SKIN_M, skin), random.uniform(*SHELL_M, shell)])
-    anywhere = random.uniform(-side / 2, side / 2, (count - skin - shell, 3))
-    return np.concatenate([on_skin + away[:, None] * normals, anywhere])
+    anywhere = random.uniform(-side / 2, side / 2, (count - face - skin - shell, 3))
+    return np.concatenate([about, on_skin + away[:, None] * normals, anywhere])
