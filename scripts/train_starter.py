@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains the starter generator from the CC0 and MIT assets.
 
-Phase A learns coloured points, phase B rendered patches of pictures as well, phase C (preset `gpu`) a critic of patches
-on top. The preset `cpu` is made for two CPU cores and about two hours, `gpu` for half an hour of one large GPU, `tiny`
-takes minutes, nearly all of them for the assets: it shows that everything works, its model is of no use. Run it in the
-project's environment with requirements-train.txt installed:
+Phase A learns coloured points, phase B rendered patches of pictures as well, phase C a critic of patches on top. The
+preset `cpu` has phase A alone and is made for two CPU cores and about two hours; `gpu` has all, for about half an hour
+of one large GPU; `tiny` takes minutes, nearly all of them for the assets: it shows that everything works, its model is
+of no use. Run it in the project's environment with requirements-train.txt installed:
 
     .venv/bin/python scripts/train_starter.py --assets FOLDER --preset cpu
 

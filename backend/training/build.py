@@ -91,7 +91,8 @@ CPU = Preset(
     generator=StarterConfig(z_dim=0),
     training=Phases(
         points=TrainingConfig(steps=9000),
-        patches=TrainingConfig(steps=900, points_per_head=3072, learning_rate=3e-4, warmup_steps=20),
+        # 100 to 200 steps after 4 050 of phase A, with 175 pictures, gained nothing on held-out heads.
+        patches=TrainingConfig(steps=0, points_per_head=3072, learning_rate=3e-4, warmup_steps=20),
         adversarial=TrainingConfig(steps=0),
         pictures=PicturePlan(heads=800, views=1, size_px=192),
     ),
