@@ -28,8 +28,9 @@ DEEP = math.sqrt(2 * math.log(2) / STEEPNESS)  # From where the density rises to
 LOWEST, HIGHEST = -8.0, 130.0  # Of the density before activation.
 DENSITY_SCALE, COLOR_WEIGHT = 20.0, 15.0
 COLORED = 0.012  # Points further from the surface have no colour, units.
-# Beyond the planes, where rays still go; a plane that goes on there must not be mistaken for a head.
-OUTSIDE_SHARE, OUTSIDE_EDGE = 0.1, 1.3  # Of the points; of the cube that holds them, over the planes'.
+# Points of a head that are moved out of the planes' cube, where rays still go: one plane alone, which goes on there,
+# must not be mistaken for a head.
+OUTSIDE_SHARE, OUTSIDE_REACH = 0.1, 0.25
 GROWTH = ((4, 0.15), (2, 0.25), (1, 0.6))  # What divides the planes' side, and its share of the time.
 WARM_STEPS, LAST_RATE = 30, 0.04
 
@@ -139,23 +140,28 @@ def point_losses(
     rows = chosen[:, None]
     places, distance = heads.places[rows, index], heads.distance[rows, index]
     colors = heads.colors[rows, index].float() / 255
-    count = math.ceil(OUTSIDE_SHARE * config.points_per_head)
-    outside = (torch.rand((len(chosen), count, 3), generator=random) - 0.5) * OUTSIDE_EDGE * student.config.side
-    is_outside = (outside.abs() > student.config.side / 2).any(-1)
+    outside = _moved_out(places[:, : math.ceil(OUTSIDE_SHARE * config.points_per_head)], student.config.side, random)
     planes = student.make_planes(student.make_ws(z[chosen], torch.zeros(len(chosen), 25)), noise="none")
     raw, features = student.raw_field(planes, torch.cat([places, outside], dim=1))
-    raw_in, raw_out = raw.split([places.shape[1], count], dim=1)
+    raw_in, raw_out = raw.split([places.shape[1], outside.shape[1]], dim=1)
     density = density_loss(raw_in, target_density(distance))
-    density = density + OUTSIDE_SHARE * density_loss(raw_out, torch.full_like(raw_out, LOWEST), is_outside.float())
+    density = density + OUTSIDE_SHARE * density_loss(raw_out, torch.full_like(raw_out, LOWEST))
     near = (distance.abs() < COLORED).float()[..., None]
     shown = features[:, : places.shape[1], :3]
     color = ((shown - colors).abs() * near).sum() / (3 * near.sum())
     return {"density": density, "color": color}
 
 
-def density_loss(raw: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+def _moved_out(places: Tensor, side: float, random: torch.Generator) -> Tensor:
+    """Points carried along y or z to just beyond the cube, on either side."""
+    axis = torch.randint(1, 3, (*places.shape[:2], 1), generator=random)
+    away = side * (0.5 + OUTSIDE_REACH * torch.rand(axis.shape, generator=random))
+    sign = torch.randint(0, 2, axis.shape, generator=random) * 2 - 1
+    return places.scatter(-1, axis, away * sign)
+
+
+def density_loss(raw: Tensor, target: Tensor) -> Tensor:
     """What is emptier than empty, or denser than dense, is right."""
     forgiven = torch.where(target <= LOWEST, raw.clamp(min=LOWEST), raw)
     forgiven = torch.where(target >= HIGHEST, forgiven.clamp(max=HIGHEST), forgiven)
-    error = functional.smooth_l1_loss(forgiven, target, reduction="none") / DENSITY_SCALE
-    return error.mean() if weight is None else (error * weight).sum() / weight.sum().clamp(min=1)
+    return functional.smooth_l1_loss(forgiven, target) / DENSITY_SCALE

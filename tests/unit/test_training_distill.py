@@ -17,7 +17,15 @@ from backend.generator.layers import binomial_filter, upsample2
 from backend.generator.volume import activate_density
 from backend.training.distill import distill, new_student, save_student
 from backend.training.distill_config import STUDENT, DistillConfig
-from backend.training.distill_planes import HIGHEST, LOWEST, coarse_student, density_loss, target_density, teach_planes
+from backend.training.distill_planes import (
+    HIGHEST,
+    LOWEST,
+    _moved_out,
+    coarse_student,
+    density_loss,
+    target_density,
+    teach_planes,
+)
 from backend.training.distill_teacher import NUMBERS, UNIT_M, Teacher, TeacherHead, numbers_of, to_eg3d
 from tests.small_starter import IDENTITY, small_starter
 
@@ -140,6 +148,14 @@ def test_coarse_planes_are_those_of_the_whole_student_until_finer_blocks_learn()
     torch.testing.assert_close(whole, planes)
     coarse.backbone.synthesis.b4.const += 1  # One weight, two networks.
     assert not torch.allclose(student.make_planes(student.make_ws(z, label), noise="none").flatten(1, 2), planes)
+
+
+def test_points_are_moved_out_of_the_cube_along_one_axis():
+    places = torch.rand((2, 300, 3), generator=torch.Generator().manual_seed(0)) - 0.5
+    out = _moved_out(places, 1.0, torch.Generator().manual_seed(1))
+    moved = out != places
+    assert (moved.sum(-1) == 1).all() and not moved[..., 0].any() and moved[..., 1].any() and moved[..., 2].any()
+    assert ((out[moved].abs() >= 0.5) & (out[moved].abs() <= 0.75)).all() and (out[moved] < 0).any()
 
 
 def test_w_holds_the_numbers_and_no_camera():
