@@ -237,7 +237,8 @@ def _template(shapes: HeadShapes, prepared: Prepared, work: Path, preset: Preset
         studio = PortraitStudio(shapes.makehuman, solid, prepared.canonical, prepared.template)
         return calibrate_landmarks(shapes, studio, portraits=preset.portraits, rng=np.random.default_rng(5), log=log)
 
-    given = (prepared.template.vertices.tobytes(), preset.portraits)
+    known = prepared.template
+    given = (*(part.tobytes() for part in (known.vertices, known.shape, known.expression)), preset.portraits)
     return kept(work / kept_name("landmarks", modules=("calibrate",), numbers=given), calibrated)
 
 

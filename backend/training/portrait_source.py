@@ -111,7 +111,8 @@ def open_source(assets: Path, work: Path, *, preset: Preset, log: Log) -> Portra
         still = PortraitStudio(heads.makehuman, solid, prepared.canonical, prepared.template)
         return calibrate_landmarks(heads, still, portraits=preset.portraits, rng=np.random.default_rng(5), log=log)
 
-    mark = sha256(prepared.template.vertices.tobytes()).hexdigest()[:12]
+    known = prepared.template
+    mark = sha256(b"".join(part.tobytes() for part in (known.vertices, known.shape, known.expression))).hexdigest()[:12]
     template = kept(work / f"portrait-landmarks-{preset.portraits}-{mark}.pickle", calibrated)
     studio = PortraitStudio(heads.makehuman, solid, prepared.canonical, template, FaceMover(heads, mouth))
     return PortraitSource(heads, studio, prepared.anchors, anchor_landmarks(template, studio.canvas))
