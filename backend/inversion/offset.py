@@ -28,7 +28,7 @@ from backend.inversion.pseudo_views import PseudoViews, adjacent_loss, shape_los
 from backend.inversion.symmetry import symmetry_loss
 from backend.inversion.warp import TOLERANCE
 
-OFFSET_RATE, USUAL_STEPS = 0.03, 100  # Spreads of the planes per step.
+OFFSET_RATE, USUAL_STEPS = 0.03, 100  # Detail of the planes per step.
 # Image widths around the head's matte in which neither head nor empty space is asked for.
 OUTLINE = 1 / 64
 CLEAR = 0.05
@@ -45,8 +45,8 @@ class OffsetWeights:
         symmetry: Of the hidden side to the seen one.
         shape: Change of depth and opacity from both sides.
         silhouette: Anything of the head outside its matte, and anything missing inside.
-        smooth: Steps between neighbouring cells of what is added to the start, in spreads of the planes.
-        size: Squared size of that, in spreads of the planes.
+        smooth: Steps between neighbouring cells of what is added to the start, in the planes' detail.
+        size: Squared size of that, in the planes' detail.
     """
 
     adjacent: float = 0.1
@@ -108,7 +108,7 @@ class Refinement:
     def __init__(self, task: Task, head: Head, start: Start, weights: OffsetWeights) -> None:
         self.size_px = min(task.budget.size_px, task.model.size_px)
         self._task, self._head, self._weights = task, head, weights
-        self._spread = float(head.planes.std())
+        self._spread = _detail(head.planes)
         first = torch.zeros_like(head.planes) if start.plane_offset is None else start.plane_offset
         self._first = first.detach()
         self._before = head.moved(self._first)
@@ -182,3 +182,12 @@ def silhouette_loss(
 def _spread(mask: Float[Tensor, "1 1 r r"], reach: int) -> Float[Tensor, "1 1 r r"]:
     """The largest value within some pixels."""
     return functional.max_pool2d(mask, 2 * reach + 1, stride=1, padding=reach)
+
+
+def _detail(planes: Float[Tensor, "1 3 cd r r"]) -> float:
+    """The spread of the finest detail in planes: of white noise, its spread.
+
+    A plane's own spread says little: where large even regions differ, it is many times what a face is told by.
+    """
+    steps = torch.cat([planes.diff(dim=-1).flatten(), planes.diff(dim=-2).flatten()])
+    return float(steps.square().mean().sqrt()) / math.sqrt(2)
