@@ -31,7 +31,8 @@ NAMED = 0.4  # Standard deviations of a measure per unit from which an explored 
 EXPLORED_REACH = 2.0
 REACH, FARTHEST = 2.5, 5.0  # Largest slider value; a code further from the mean is a caricature; standard deviations.
 EARLY_SHARE = 0.5  # Of the rows of codes: those shape the head, the others paint it.
-KEPT_EFFECT = 0.4  # Of a direction's effect that its own rows must keep to be used alone.
+KEPT_EFFECT = 0.4  # Of a direction's effect that its own rows must keep to be used alone, and heads show at all.
+LEAST_RANK = 0.8  # A slider that does less of what its name says on one of the heads is none.
 LEAKS_MORE = 0.1  # Of other measures, over the own one's change, that its own rows may leak more than all rows.
 LOGGED = 25
 STEPS = 5  # Slider values at which a slider is judged.
@@ -200,8 +201,12 @@ def _measured_sliders(
         slider = Slider(attribute.name, GROUPS[attribute.kind], -reach, reach)
         direction = PlaneDirection(slider, (scale * ws_move).astype(np.float32))
         score = _score(bench, direction, "measured", numbers[column])
-        found.append((direction, replace(score, explained=float(slopes.explained[column]))))
-        log(f"{slider.name}: Spearman {score.spearman:.2f}, {score.changes[numbers[column]]:.2f} sd per unit")
+        change = score.changes[numbers[column]]
+        is_true = score.spearman >= LEAST_RANK and change >= KEPT_EFFECT
+        if is_true:
+            found.append((direction, replace(score, explained=float(slopes.explained[column]))))
+        ending = "" if is_true else "; left out"
+        log(f"{slider.name}: Spearman {score.spearman:.2f}, {change:.2f} sd per unit{ending}")
     return found
 
 

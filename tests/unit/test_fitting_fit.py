@@ -110,6 +110,23 @@ def test_geometry_moves_early_rows_and_colour_late_ones(model, fitted):
     assert by_name(fitted)["Brightness"][1].rows == (rows // 2, rows - 1)
 
 
+def test_a_slider_that_does_the_opposite_of_its_name_is_left_out(model):
+    class Fickle(PlantedMeasure):
+        """On heads that are not the random ones of the fit, length goes the other way."""
+
+        calls = 0
+
+        def __call__(self, ws):
+            self.calls += 1
+            length, *others = super().__call__(ws)
+            return np.array([-length if self.calls > CONFIG.samples else length, *others])
+
+    heard = []
+    fitted = fit_directions(model, Fickle(model), CONFIG, attributes=PLANTED, log=heard.append)
+    assert "Nose length" not in by_name(fitted) and "Brightness" in by_name(fitted)
+    assert any(line.startswith("Nose length: Spearman -1.00") and line.endswith("left out") for line in heard)
+
+
 def test_explored_directions_are_named_after_what_they_change_most(model, fitted):
     explored = [score for score in fitted.scores if score.origin != "measured"]
     assert [score.origin for score in explored] == ["SeFa", "SeFa", "PCA", "PCA"]
