@@ -7,14 +7,12 @@ Source:
 
 import re
 import zipfile
-import zlib
 from collections.abc import Collection
 from io import BufferedIOBase
 
 from backend.checkpoint.plain import LazyTensor, NumpyType, array_of
 from backend.checkpoint.source import ByteSource, in_memory, refuse
-from backend.checkpoint.zip_directory import zip_directory
-from backend.errors import ModelError
+from backend.checkpoint.zip_directory import damage_is_told, zip_directory
 
 MAX_BYTES = 2**29  # Of all arrays together; SMPL-X takes 200 MB.
 MAX_HEADER_BYTES = 4096
@@ -39,13 +37,11 @@ def read_numpy_zip(file: BufferedIOBase, wanted: Collection[str]) -> dict[str, L
     chosen = {name: info for name, info in named.items() if name in wanted}
     if sum(info.file_size for info in chosen.values()) > MAX_BYTES:
         refuse("its arrays are far larger than any published body model's.")
-    try:
-        with zipfile.ZipFile(file) as archive:
-            return {name: _array(name, archive.read(info)) for name, info in chosen.items()}
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError) as error:
-        raise ModelError(
-            "The zip file is damaged or not downloaded whole. Download it again.", code="checkpoint_damaged"
-        ) from error
+    if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in chosen.values()):
+        refuse("its arrays are compressed as numpy never does.")
+    with damage_is_told(), zipfile.ZipFile(file) as archive:
+        packed = {name: archive.read(info) for name, info in chosen.items()}
+    return {name: _array(name, data) for name, data in packed.items()}
 
 
 def _array(name: str, data: bytes) -> LazyTensor:

@@ -7,6 +7,9 @@ weights writes one.
 
 import stat
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import PurePosixPath
 
@@ -15,6 +18,15 @@ from backend.errors import ModelError
 
 MAX_DIRECTORY_BYTES = 2**22  # Of a checkpoint with 5 000 tensors: 400 kB.
 ENCRYPTED = 0x1
+# All that zipfile was seen to raise over damaged stored and deflated entries.
+DAMAGE = (
+    zipfile.BadZipFile,  # A header, a directory or a checksum that is wrong.
+    zlib.error,  # Deflated data that are none.
+    NotImplementedError,  # A version or a flag that zipfile does not know.
+    EOFError,  # The file ends within an entry.
+    ValueError,  # A name that is no text, or an entry before the file's beginning.
+    OSError,  # An entry at no place a file can have.
+)
 
 
 def zip_directory(file: BufferedIOBase) -> list[zipfile.ZipInfo]:
@@ -23,19 +35,28 @@ def zip_directory(file: BufferedIOBase) -> list[zipfile.ZipInfo]:
     Raises:
         ModelError: The file is damaged, or its directory holds what no published file has.
     """
-    try:
-        with zipfile.ZipFile(_ShortReads(file)) as archive:
-            infos = archive.infolist()
-    # ValueError: a name that is no text, or an entry before the file's beginning.
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
-        raise ModelError(
-            "The zip file is damaged or not downloaded whole. Download it again.", code="checkpoint_damaged"
-        ) from error
+    with damage_is_told(), zipfile.ZipFile(_ShortReads(file)) as archive:
+        infos = archive.infolist()
     if len({info.filename for info in infos}) < len(infos):
         refuse("its zip directory names an entry twice.")
     for info in infos:
         _check(info)
     return infos
+
+
+@contextmanager
+def damage_is_told() -> Iterator[None]:
+    """Turns what zipfile raises over a damaged file into a refusal.
+
+    Raises:
+        ModelError: In place of ``DAMAGE``.
+    """
+    try:
+        yield
+    except DAMAGE as error:
+        raise ModelError(
+            "The zip file is damaged or not downloaded whole. Download it again.", code="checkpoint_damaged"
+        ) from error
 
 
 class _ShortReads:

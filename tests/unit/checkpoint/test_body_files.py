@@ -2,6 +2,7 @@
 """Body model files as their makers wrote them: read without running anything, installed like other models."""
 
 import argparse
+import contextlib
 import io
 import pickle
 import zipfile
@@ -14,7 +15,7 @@ from backend import catalogue, cli_models
 from backend.checkpoint.contents import open_contents
 from backend.checkpoint.install import add_model
 from backend.checkpoint.licences import PUBLISHED
-from backend.checkpoint.numpy_zip import MAX_BYTES
+from backend.checkpoint.numpy_zip import MAX_BYTES, read_numpy_zip
 from backend.checkpoint.upkeep import verify_model
 from backend.errors import ModelError, SettingsError
 from backend.generator.body_model import BodyModel
@@ -246,6 +247,25 @@ def test_a_small_zip_file_cannot_become_a_large_one(tmp_path):
     data[at + 24 : at + 28] = (MAX_BYTES + 1).to_bytes(4, "little")
     path.write_bytes(data)
     assert refused(lambda: add_model(path, accept=accept)).code == "checkpoint_unsafe"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_arrays_are_stored_or_deflated_and_nothing_else(method):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        archive.writestr("f.npy", bytes(100))
+    assert refused(lambda: read_numpy_zip(file, ["f"])).code == "checkpoint_unsafe"
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_no_damaged_byte_of_a_zip_file_is_a_mistake_of_the_program(save):
+    file = io.BytesIO()
+    save(file, f=np.arange(6.0), g=np.zeros((2, 2)))
+    whole = file.getvalue()
+    for at in range(len(whole)):
+        for damaged in (whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :], whole[:at]):
+            with contextlib.suppress(ModelError):
+                read_numpy_zip(io.BytesIO(damaged), ["f", "g"])
 
 
 def test_other_arrays_are_no_body(tmp_path):
