@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from backend.generator.starter import StarterConfig
+from backend.generator.starter import StarterConfig, StarterGenerator
 from backend.starter import Starter, save_starter
 from backend.template import Template
 from backend.training.calibrate import calibrate_landmarks
@@ -200,24 +200,24 @@ def build_starter(
     if until is None and not is_over:
         log("stopped before the end; start again with --resume")
         return None
-    generator.cpu().eval()
-    pictured = held_out[:MEASURED_PICTURES]
-    scores = {
-        **measure(generator, held_out, prepared.canonical),
-        **measure_pictures(generator, pictured, prepared.canonical, size_px=preset.picture_px)[0],
-    }
-    log(f"held-out heads: {json.dumps(scores)}")
+    scores = _measure(generator.cpu().eval(), held_out, prepared, preset, log)
     template = _template(shapes, prepared, work, preset, log)
     population = _population(shapes, prepared, template, heads[: preset.population])
-    starter = Starter(
-        generator,
-        template,
-        build_directions(template, generator, population),
-        torch.from_numpy(_candidates(trained_on, preset.candidates_per_style)),
-        IDENTITY,
-    )
-    save_starter(out, starter)
+    directions = build_directions(template, generator, population)
+    candidates = torch.from_numpy(_candidates(trained_on, preset.candidates_per_style))
+    save_starter(out, Starter(generator, template, directions, candidates, IDENTITY))
     log(f"wrote {out}, {out.stat().st_size / 1e6:.1f} MB")
+    return scores
+
+
+def _measure(
+    generator: StarterGenerator, held_out: list[TrainingHead], prepared: Prepared, preset: Preset, log: Log
+) -> dict[str, float]:
+    """How well held-out heads are told, by their points and by pictures of some of them."""
+    pictured, canonical = held_out[:MEASURED_PICTURES], prepared.canonical
+    scores = measure(generator, held_out, canonical)
+    scores |= measure_pictures(generator, pictured, canonical, size_px=preset.picture_px)[0]
+    log(f"held-out heads: {json.dumps(scores)}")
     return scores
 
 
