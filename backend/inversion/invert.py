@@ -87,12 +87,11 @@ def invert_portrait(
         lambda done: step(START_SHARE * done),
         chosen=choice_number(generator, candidates),
     )
-    if encoder is not None and not config.code_steps:
-        planes = generator.planes(generator.map(start))
-        lifted = lifted_offset(generator, encoder.lift, planes, view(start, REFINE_RAYS_PX))
-        return _codes(generator.map(start), lifted, fit), {}
     if not config.code_steps:
-        return _codes(generator.map(start), None, fit), {}
+        ws, offset = generator.map(start), None
+        if encoder is not None:
+            offset = lifted_offset(generator, encoder.lift, generator.planes(ws), view(start, REFINE_RAYS_PX))
+        return _codes(ws, offset, fit), {}
     inversion = refine(
         generator,
         start,

@@ -42,7 +42,8 @@ KEEP_WEIGHT = 1.0
 KEEP_POINTS = 3000
 UNSEEN_M = 0.02
 SYMMETRY_POINTS = 6000
-GEOMETRY_WEIGHT = 0.03
+# Less than this and a lock grew down beside the sample's brow.
+GEOMETRY_WEIGHT = 0.5
 GEOMETRY_TOLERANCE_M = 0.005
 # The offset is refined at a quarter of the planes' resolution: hair and cloth keep a smooth surface.
 OFFSET_SCALE = 4
