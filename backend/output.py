@@ -4,6 +4,8 @@
 import errno
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from backend.errors import OutputError
@@ -27,8 +29,19 @@ def write_output(path: Path, content: bytes) -> None:
     Raises:
         OutputError: The file cannot be written; one that was there before is unchanged.
     """
-    try:
+    with output_errors(path):
         _write_beside_and_replace(path, content)
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """While a file is written.
+
+    Raises:
+        OutputError: It cannot be.
+    """
+    try:
+        yield
     except OSError as error:
         raise output_error(path, error) from error
 

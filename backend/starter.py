@@ -16,6 +16,7 @@ from backend.generator.starter import StarterConfig, StarterGenerator
 from backend.head import Slider
 from backend.landmark_errors import LandmarkErrors
 from backend.models import read_weights, write_weights
+from backend.output import output_errors
 from backend.skeleton import Skeleton
 from backend.template import Template
 
@@ -54,6 +55,9 @@ def save_starter(path: Path, starter: Starter) -> None:
     Args:
         path: A ``.safetensors`` file.
         starter: The model; its lattices have an odd number of nodes from side to side.
+
+    Raises:
+        OutputError: The file cannot be written; one that was there before is unchanged.
     """
     generator, template = starter.generator, starter.template
     tensors = {f"network.{name}": value.half() for name, value in generator.state_dict().items()}
@@ -84,7 +88,8 @@ def save_starter(path: Path, starter: Starter) -> None:
         "recolors": json.dumps([direction.slider.name for direction in starter.directions if direction.recolors]),
         "sliders": json.dumps(sliders),
     }
-    write_weights(path, tensors, metadata)
+    with output_errors(path):
+        write_weights(path, tensors, metadata)
 
 
 def load_starter(path: Path) -> Starter:
@@ -158,10 +163,12 @@ def write_landmark_errors(path: Path, errors: LandmarkErrors) -> None:
 
     Raises:
         ModelError: The file is missing or damaged.
+        OutputError: It cannot be written; it stays as it was.
     """
     tensors, metadata = read_weights(path)
     metadata.pop("sha256", None)
-    write_weights(path, tensors | error_tensors(errors), metadata)
+    with output_errors(path):
+        write_weights(path, tensors | error_tensors(errors), metadata)
 
 
 def _landmark_errors(tensors: dict[str, Tensor]) -> LandmarkErrors | None:

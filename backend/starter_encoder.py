@@ -18,6 +18,7 @@ from backend.alignment import Portrait
 from backend.crop_camera import CAMERA_SIZE
 from backend.errors import ModelError
 from backend.models import read_weights, write_weights
+from backend.output import output_errors
 from backend.plane_lift import PlaneLift
 from backend.skeleton import POSE_SIZE
 
@@ -185,11 +186,17 @@ def encoder_input(
 
 
 def save_encoder(path: Path, encoder: StarterEncoder, *, generator_id: str) -> None:
-    """Write the encoder in half precision, together with the name of the generator that it was trained for."""
+    """Write the encoder in half precision, together with the name of the generator that it was trained for.
+
+    Raises:
+        OutputError: The file cannot be written; one that was there before is unchanged.
+    """
     tensors = {name: value.half() for name, value in encoder.state_dict().items()}
     for name in ("center", "spread"):
         tensors[name] = encoder.state_dict()[name]
-    write_weights(path, tensors, {"config": json.dumps(asdict(encoder.config)), "generator": generator_id})
+    metadata = {"config": json.dumps(asdict(encoder.config)), "generator": generator_id}
+    with output_errors(path):
+        write_weights(path, tensors, metadata)
 
 
 def load_encoder(path: Path) -> tuple[StarterEncoder, str]:

@@ -17,7 +17,6 @@ sys.path.insert(0, str(ROOT))
 
 from backend.errors import ProtomeError, SettingsError  # noqa: E402
 from backend.folders import starter_path  # noqa: E402
-from backend.output import output_error  # noqa: E402
 from backend.photo_network import load_network  # noqa: E402
 from backend.starter import load_starter, write_landmark_errors  # noqa: E402
 from backend.threads import one_thread  # noqa: E402
@@ -53,10 +52,7 @@ def _calibrate(portraits: Path, model: Path, people: int) -> None:
         raise SettingsError(
             f"{portraits} shows {len(sightings)} faces; {2 * FACTORS} are needed. Render more with render_portraits.py."
         )
-    try:
-        write_landmark_errors(model, learn_errors(sightings))
-    except OSError as error:
-        raise output_error(model, error) from error
+    write_landmark_errors(model, learn_errors(sightings))
     print(f"wrote {model}")
 
 

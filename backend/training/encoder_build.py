@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from backend.errors import SettingsError
-from backend.output import output_error
 from backend.starter import load_starter
 from backend.starter_encoder import save_encoder
 from backend.training.build import CPU as STARTER_CPU
@@ -139,9 +138,6 @@ def build_encoder(
         encoder = trainer.trained()
         scores = measure(encoder, starter, trainer.known, supply.held_out(preset.training.measure_portraits))
     log(f"held-out people: {json.dumps(scores)}")
-    try:
-        save_encoder(out, encoder.cpu(), generator_id=starter.identity["id"])
-    except OSError as error:
-        raise output_error(out, error) from error
+    save_encoder(out, encoder.cpu(), generator_id=starter.identity["id"])
     log(f"wrote {out}, {out.stat().st_size / 1e6:.1f} MB")
     return scores

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+import errno
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
+from backend import models
 from backend.directions import Direction
-from backend.errors import ModelError
+from backend.errors import ModelError, OutputError
 from backend.head import Slider
 from backend.landmark_errors import POSE_TERMS, LandmarkErrors
 from backend.models import read_weights, write_weights
@@ -226,3 +228,26 @@ def test_what_is_known_of_landmarks_is_put_into_a_file_and_nothing_else_changes(
     save_starter(tmp_path / "again.safetensors", found)
     again = load_starter(tmp_path / "again.safetensors").template.landmark_errors
     np.testing.assert_array_equal(again.factors, found.template.landmark_errors.factors)
+
+
+def fill_the_disk(opened, tensors, metadata):
+    opened.write(b"half")
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_an_output_error_and_leaves_the_file_as_it_was(starter, file, tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(file.read_bytes())
+    errors = LandmarkErrors(np.zeros((POSE_TERMS, 468, 2)), np.zeros((5, 468, 2)), np.full(468, 0.0003))
+    monkeypatch.setattr(models, "_write", fill_the_disk)
+    for write in (lambda: save_starter(path, starter), lambda: write_landmark_errors(path, errors)):
+        with pytest.raises(OutputError, match=r"model\.safetensors cannot be written: the disk is full") as caught:
+            write()
+        assert caught.value.code == "disk_full"
+    assert path.read_bytes() == file.read_bytes() and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_a_file_is_an_output_error(starter, tmp_path):
+    (tmp_path / "models").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot be written"):
+        save_starter(tmp_path / "models" / "model.safetensors", starter)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from backend.alignment import Portrait
-from backend.errors import ModelError
+from backend.errors import ModelError, OutputError
 from backend.starter_encoder import (
     CROP_SHARE,
     EncoderConfig,
@@ -82,6 +82,12 @@ def test_a_stored_encoder_answers_the_same(encoder, tmp_path):
     assert generator == "small-1"
     for name, value in encoder(*seen()).means.items():
         torch.testing.assert_close(again(*seen()).means[name], value, atol=0.01, rtol=0.01)
+
+
+def test_an_encoder_that_cannot_be_written_is_an_output_error(encoder, tmp_path):
+    (tmp_path / "models").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot be written"):
+        save_encoder(tmp_path / "models" / "encoder.safetensors", encoder, generator_id="small-1")
 
 
 def test_another_file_is_no_encoder(tmp_path):
