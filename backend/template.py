@@ -251,11 +251,12 @@ class Deformation:
     def _lattice_offsets(self, points: np.ndarray) -> np.ndarray:
         index = (points / self.side + 0.5).T * (LATTICE_NODES - 1)
         return np.stack(
-            [map_coordinates(self._lattice[..., axis], index, order=1, mode="nearest") for axis in range(3)], axis=1
+            [map_coordinates(self.lattice[..., axis], index, order=1, mode="nearest") for axis in range(3)], axis=1
         )
 
     @cached_property
-    def _lattice(self) -> Float[np.ndarray, "x y z 3"]:
+    def lattice(self) -> Float[np.ndarray, "x y z 3"]:
+        """How far the nodes of an even lattice over the canonical cube are carried, metres."""
         nodes = _lattice_nodes(self.side)
         placed = self.to_world(nodes, lattice_binding(self.template, self.side))
         return (placed - nodes).reshape((LATTICE_NODES,) * 3 + (3,))

@@ -268,6 +268,21 @@ class StarterField:
         return color[0].clamp(0, 1)
 
 
+def ray_weights(distance: Float[Tensor, "*n s"], spacing: Float[Tensor, "*n s"]) -> Float[Tensor, "*n s"]:
+    """Share of a ray's light that each of its samples contributes, in [0, 1].
+
+    Args:
+        distance: Signed distance of the head at the samples, metres.
+        spacing: Length of each sample's segment, metres.
+
+    Source:
+        Mildenhall et al. 2020, arXiv:2003.08934, equation 3; density from distance as in ``StarterField``.
+    """
+    depth = torch.sigmoid(-distance / SHARPNESS_M) / SHARPNESS_M * spacing
+    before = depth.cumsum(-1) - depth
+    return torch.exp(-before) * (1 - torch.exp(-depth))
+
+
 def warp(points: Float[Tensor, "*n 3"], side: float) -> Float[Tensor, "*n 3"]:
     """Canonical points to plane coordinates: the same cube, stretched in its middle where the face is."""
     gain = torch.tensor(WARP, device=points.device)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from backend.camera import Camera, rays
-from backend.generator.starter import SHARPNESS_M, HeadPlanes, StarterGenerator
+from backend.generator.starter import HeadPlanes, StarterGenerator, ray_weights
 from backend.mesh import Mesh
 from backend.raycast import Caster
 from backend.template import Deformation
@@ -134,10 +134,7 @@ def render_rays(
     outer, color = generator.decode(head, view.points.reshape(1, -1, 3))
     outer = outer.reshape(view.body.shape)
     distance = torch.maximum(torch.minimum(view.body, outer), view.wall)
-    density = torch.sigmoid(-distance / SHARPNESS_M) / SHARPNESS_M
-    depth = density * view.spacing
-    before = depth.cumsum(-1) - depth
-    weights = torch.exp(-before) * (1 - torch.exp(-depth))
+    weights = ray_weights(distance, view.spacing)
     mixed = (weights[..., None] * color.reshape(*view.body.shape, 3)).sum(1)
     opacity = torch.sigmoid(-distance.amin(-1) / OUTLINE_SOFTNESS_M)
     return mixed / weights.sum(-1).clamp(min=1e-4)[:, None], opacity, outer

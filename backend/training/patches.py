@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from backend.generator.starter import SHARPNESS_M, HeadPlanes, StarterGenerator
+from backend.generator.starter import HeadPlanes, StarterGenerator, ray_weights
 from backend.training.true_pictures import TruePicture
 
 BAND_M = 0.008  # Samples lie so far before and behind the surface.
@@ -133,20 +133,14 @@ class Patches:
 
 
 def render_patches(generator: StarterGenerator, heads: HeadPlanes, batch: PatchBatch) -> Float[Tensor, "m 3 k k"]:
-    """What the generator shows in the patches' places.
-
-    Source:
-        Mildenhall et al. 2020, arXiv:2003.08934, equation 3; density from distance as in ``StarterField``.
-    """
+    """What the generator shows in the patches' places."""
     points = batch.points.flatten(1, 2)
     outer, color = generator.decode(heads, points)
     with torch.no_grad():
         body = generator.body_distance(points.flatten(0, 1)).reshape(outer.shape)
         beyond = points.abs().amax(-1) - generator.config.side / 2
     distance = torch.maximum(torch.minimum(body, outer), beyond).reshape(batch.spacing.shape)
-    depth = torch.sigmoid(-distance / SHARPNESS_M) / SHARPNESS_M * batch.spacing
-    before = depth.cumsum(-1) - depth
-    share = torch.exp(-before) * (1 - torch.exp(-depth))
+    share = ray_weights(distance, batch.spacing)
     seen = (share[..., None] * color.reshape(*batch.spacing.shape, 3)).sum(2)
     seen = seen + (1 - share.sum(-1, keepdim=True)) * batch.background
     return seen.reshape(batch.color.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2)
