@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn, get_args
 
 from backend import __version__, batch, cli_models, doctor, jobs, worker
-from backend.config import DeviceName, MethodName, Quality, Settings
+from backend.config import DeviceName, ExpressionName, MethodName, Quality, Settings
 from backend.console import Console, ProgressStyle, quiet_console
 from backend.errors import ModelError, ProtomeError, SettingsError
 from backend.progress import Report
@@ -70,6 +70,7 @@ def _add_invert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", metavar="FILE.json", help="also write times, scores and numbers of the run")
     parser.add_argument("--preview", metavar="FILE.png", help="also write a contact sheet")
     _add_settings(parser)
+    _add_expression(parser)
     _add_progress(parser)
     parser.set_defaults(run=_invert)
 
@@ -91,6 +92,7 @@ def _add_batch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=["glb", "obj", "ply"], default="glb", help="of the heads (default: glb)")
     parser.add_argument("--recursive", action="store_true", help="also the folders inside the folder")
     _add_settings(parser)
+    _add_expression(parser)
     _add_progress(parser)
     parser.set_defaults(run=_batch)
 
@@ -118,6 +120,16 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         help=f"1024, 2048 or 4096 (default: {default.texture_px})",
     )
     group.add_argument("--seed", type=int, metavar="N", help=f"of all randomness (default: {default.seed})")
+
+
+def _add_expression(parser: argparse.ArgumentParser) -> None:
+    """Of new heads alone: one made anew has the slider's value."""
+    parser.add_argument(
+        "--expression",
+        choices=get_args(ExpressionName),
+        default=argparse.SUPPRESS,
+        help=f"how the head is opened; a slider leads to the other (default: {Settings().expression})",
+    )
 
 
 def _add_progress(parser: argparse.ArgumentParser) -> None:

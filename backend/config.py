@@ -6,6 +6,7 @@ from typing import Literal
 
 Quality = Literal["draft", "balanced", "best"]
 MethodName = Literal["protome", "mean", "w", "w+", "pti", "spi", "triplanenet"]
+ExpressionName = Literal["neutral", "photo"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 
@@ -22,6 +23,7 @@ class Settings:
         faces: Triangles of the exported mesh, 1 000 to 200 000.
         texture_px: Side of the texture: 1024, 2048 or 4096.
         seed: Of every random choice.
+        expression: With which the head is opened; the other one is its slider away.
     """
 
     model: str = "starter"
@@ -32,6 +34,7 @@ class Settings:
     faces: int = 30_000
     texture_px: int = 2048
     seed: int = 0
+    expression: ExpressionName = "neutral"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from backend.errors import SettingsError
 from backend.glb import write_glb
-from backend.head import Head
+from backend.head import Head, opened_mesh
 from backend.mesh import Mesh, vertex_normals
 from backend.output import write_output
 from backend.raycast import sample_bilinear
@@ -22,7 +22,8 @@ def write_mesh(path: Path, head: Head, file_format: str) -> None:
     """Write a head in metres, +y up, in one of the ``FORMATS``.
 
     GLB holds everything. OBJ puts ``.mtl`` and the texture as ``.png`` beside itself, PLY has a colour for each vertex;
-    both hold neither sliders nor record. The file at ``path`` is written last, so where it is, all of it is.
+    both hold neither sliders nor record, but the head as it is opened. The file at ``path`` is written last, so where
+    it is, all of it is.
 
     Raises:
         OutputError: A file cannot be written; one that was there before under that name is unchanged.
@@ -52,7 +53,7 @@ def _mtl(texture_name: str) -> str:
 
 def _obj(head: Head, material_name: str) -> str:
     """Wavefront text: OBJ counts from 1, and its textures from the bottom."""
-    mesh = head.mesh
+    mesh = opened_mesh(head)
     uv = _uv(mesh) * [1, -1] + [0, 1]
     corners = np.repeat(mesh.faces + 1, 3, axis=1).reshape(-1, 3, 3)
     return "\n".join(
@@ -71,7 +72,7 @@ def _obj(head: Head, material_name: str) -> str:
 
 def _ply(head: Head) -> bytes:
     """Binary PLY with normals and colours."""
-    mesh = head.mesh
+    mesh = opened_mesh(head)
     floats = [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")]
     colours = [(name, "u1") for name in ("red", "green", "blue")]
     vertices = np.empty(len(mesh.vertices), dtype=floats + colours)

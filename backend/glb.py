@@ -71,7 +71,7 @@ def _extras(record: HeadRecord) -> dict[str, str]:
 def _mesh(head: Head, primitive: dict[str, Any]) -> dict[str, Any]:
     mesh: dict[str, Any] = {"name": NAME, "primitives": [primitive]}
     if head.morph_targets:
-        mesh["weights"] = [0.0] * len(head.morph_targets)
+        mesh["weights"] = [target.start for target in head.morph_targets]
         mesh["extras"] = {"targetNames": [target.slider.name for target in head.morph_targets]}
     return mesh
 

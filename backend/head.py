@@ -2,14 +2,15 @@
 """The finished head, and the record that lets it be taken up again."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from backend.mesh import Mesh
+from backend.mesh import Mesh, seamless_normals
 
 SCHEMA = 1
+PHOTO_EXPRESSION = "Photo expression"  # The slider that puts the photo's expression on a neutral head.
 COMMERCIAL_USE = {"yes": "commercial use is allowed", "no": "not for commercial use"}
 
 
@@ -32,10 +33,17 @@ class Slider:
 
 @dataclass(frozen=True)
 class MorphTarget:
-    """A slider's geometry: how far each vertex moves at slider value 1, world units."""
+    """A slider's geometry.
+
+    Args:
+        slider: Its name and range.
+        offsets: How far each vertex moves at slider value 1, world units.
+        start: Where the slider stands when the head is opened.
+    """
 
     slider: Slider
     offsets: Float[np.ndarray, "v 3"]
+    start: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,8 @@ class HeadRecord:
         seed: The seed of the run.
         settings: The settings of the run by name.
         sliders: The sliders with their safe ranges.
-        slider_values: Values already baked into ``codes`` by earlier resynthesis, by slider name.
+        slider_values: Values already baked into ``codes`` by earlier resynthesis, by slider name; of
+            ``PHOTO_EXPRESSION``, which is never baked in, where it stands.
     """
 
     generator: dict[str, str]
@@ -85,6 +94,24 @@ class Head:
     record: HeadRecord
     metres_per_unit: float
     report: dict[str, object]
+
+
+def opened_mesh(head: Head) -> Mesh:
+    """The head as it is opened, every slider where it starts: what files without sliders hold."""
+    return _moved_mesh(head, {target.slider.name: target.start for target in head.morph_targets})
+
+
+def mesh_in_photo(head: Head) -> Mesh:
+    """The head with the photo's expression: what can be compared with the photo."""
+    return _moved_mesh(head, {PHOTO_EXPRESSION: 1.0})
+
+
+def _moved_mesh(head: Head, values: Mapping[str, float]) -> Mesh:
+    offsets = [values[one.slider.name] * one.offsets for one in head.morph_targets if values.get(one.slider.name)]
+    if not offsets:
+        return head.mesh
+    vertices = head.mesh.vertices + np.sum(offsets, axis=0)
+    return replace(head.mesh, vertices=vertices, normals=seamless_normals(vertices, head.mesh))
 
 
 def licence_note(generator: Mapping[str, str]) -> str:

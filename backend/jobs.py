@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args, runtime_checkable
 
 from backend import __version__
-from backend.config import DeviceName, MethodName, Quality, Settings
+from backend.config import DeviceName, ExpressionName, MethodName, Quality, Settings
 from backend.errors import ModelError, ProtomeError, SettingsError
 from backend.progress import Progress, Report
 from backend.protocol import Invert, Params, Resynthesize, Sliders
@@ -67,6 +67,7 @@ SETTING_CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "faces": _whole(1_000, 200_000),
     "texture_px": _one_of(1024, 2048, 4096),
     "seed": _whole(0, 2**63 - 1),
+    "expression": _one_of(*get_args(ExpressionName)),
 }
 
 LoadPipeline = Callable[[], Pipeline]

@@ -42,6 +42,19 @@ def vertex_normals(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f
     return unit.astype(np.float32)
 
 
+def seamless_normals(vertices: Float[np.ndarray, "v 3"], mesh: Mesh) -> Float[np.ndarray, "v 3"]:
+    """Vertex normals, the same for all copies that UV seams make of a canonical vertex.
+
+    Args:
+        vertices: Where those of the mesh lie.
+        mesh: Gives faces and canonical positions.
+    """
+    canonical = mesh.vertices if mesh.canonical is None else mesh.canonical
+    _, first, place = np.unique(canonical, axis=0, return_index=True, return_inverse=True)
+    place = place.reshape(-1)
+    return vertex_normals(vertices[first], place[mesh.faces])[place]
+
+
 def signed_volume(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> float:
     """Volume of a closed mesh; positive when its faces run counter-clockwise seen from outside."""
     corners = vertices[faces].astype(np.float64)

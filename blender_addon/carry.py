@@ -30,7 +30,7 @@ def carry_over(old: bpy.types.Object, fresh: bpy.types.Object) -> list[str]:
     old_mesh, new_mesh = mesh_of(old), mesh_of(fresh)
     own_keys = _own_keys(old)
     if own_keys or old.vertex_groups:
-        nearest = _nearest(_shown_points(old), _key_points(new_mesh.shape_keys.reference_key))
+        nearest = _nearest(_shown_points(old), _shown_points(fresh))
         _carry_vertex_groups(old, fresh, nearest)
         _carry_keys(own_keys, fresh, nearest)
     _carry_animation(old_mesh.shape_keys, new_mesh.shape_keys)
@@ -57,7 +57,7 @@ def _key_points(key: bpy.types.ShapeKey) -> Points:
 
 
 def _shown_points(obj: bpy.types.Object) -> Points:
-    """The old surface with its sliders, which is what the new one replaces; object space."""
+    """A surface with its sliders, which is what the new one replaces, or is like; object space."""
     basis = _key_points(obj.data.shape_keys.reference_key)
     points = basis.copy()
     for group in slider_groups(obj):

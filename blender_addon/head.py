@@ -65,7 +65,7 @@ def import_head(path: Path, name: str) -> bpy.types.Object:
 
 
 def replace_surface(obj: bpy.types.Object, path: Path) -> list[str]:
-    """Put a resynthesized surface under the same object, its sliders at rest.
+    """Put a resynthesized surface under the same object, its sliders as the file has them.
 
     Transform, parent, modifiers and materials stay; vertex groups, own shape keys, animation and drivers are carried
     over. Other objects that share the mesh get the new one too.

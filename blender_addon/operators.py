@@ -12,13 +12,13 @@ from . import job
 from .errors import AddonError
 from .photo import chosen_photo, photo_file
 from .preferences import places
-from .properties import METHODS, QUALITIES, STARTER, TEXTURES, PROTOME_PG_settings, scene_settings
+from .properties import EXPRESSIONS, METHODS, QUALITIES, STARTER, TEXTURES, PROTOME_PG_settings, scene_settings
 from .sliders import apply_slider_ranges, is_head, recorded_settings, reset_sliders, slider_values
 
 if TYPE_CHECKING:
     from bpy.stub_internal.rna_enums import OperatorReturnItems
 
-CHOICES = ("model", "method", "quality", "face", "faces", "texture", "seed")
+CHOICES = ("model", "method", "quality", "face", "faces", "texture", "expression", "seed")
 
 
 class PROTOME_OT_invert(bpy.types.Operator):
@@ -36,6 +36,7 @@ class PROTOME_OT_invert(bpy.types.Operator):
     face: bpy.props.IntProperty(name="Face", default=1, min=1, max=99)
     faces: bpy.props.IntProperty(name="Triangles", default=30_000, min=1_000, max=200_000)
     texture: bpy.props.EnumProperty(name="Texture", items=TEXTURES, default="2048")
+    expression: bpy.props.EnumProperty(name="Expression", items=EXPRESSIONS)
     seed: bpy.props.IntProperty(name="Seed", default=0, min=0)
 
     @classmethod

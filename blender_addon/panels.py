@@ -157,8 +157,9 @@ def _draw_choices(layout: bpy.types.UILayout, context: bpy.types.Context) -> Non
     column = layout.column()
     column.use_property_split = True
     column.use_property_decorate = False
-    for name in ("face", "model", "method", "quality", "texture", "faces", "seed"):
-        if name != "method" or chosen.model != STARTER:
+    without_effect = "method" if chosen.model == STARTER else "expression"
+    for name in ("face", "model", "method", "quality", "texture", "faces", "expression", "seed"):
+        if name != without_effect:
             column.prop(chosen, name)
     expected_s = expected_time_s(chosen.model, chosen.method, chosen.quality)
     takes = (

@@ -21,6 +21,10 @@ METHODS = (
     ("spi", "SPI", "Like PTI, guided by the mirrored photo and by warped views"),
     ("triplanenet", "TriPlaneNet", "Its encoder alone; must be part of the installed model"),
 )
+EXPRESSIONS = (
+    ("neutral", "Neutral", "Face at rest, for rigging; the slider Photo expression brings the photo's expression back"),
+    ("photo", "Photo", "As in the photo: the slider Photo expression stands at 1"),
+)
 TEXTURES = (
     ("1024", "1K", "1024 × 1024 pixels"),
     ("2048", "2K", "2048 × 2048 pixels"),
@@ -59,6 +63,9 @@ class PROTOME_PG_settings(bpy.types.PropertyGroup):
     texture: bpy.props.EnumProperty(name="Texture", description="Side of the texture", items=TEXTURES, default="2048")
     faces: bpy.props.IntProperty(
         name="Triangles", description="Triangles of the mesh", default=30_000, min=1_000, max=200_000, step=1000
+    )
+    expression: bpy.props.EnumProperty(
+        name="Expression", description="How the head is opened; a slider leads to the other", items=EXPRESSIONS
     )
     seed: bpy.props.IntProperty(name="Seed", description="Same seed, same head", default=0, min=0)
 

@@ -17,6 +17,7 @@ ALLOWED = {"yes": "commercial use is allowed", "no": "not for commercial use"}
 KEPT_SETTINGS = ("model", "method", "quality", "faces", "texture_px", "seed")
 UNREADABLE = "The head's record cannot be read. Create the head again from its photo."
 GROUPS = ("Shape", "Expression", "Person", "Pose", "ARKit")
+PHOTO_EXPRESSION = "Photo expression"  # Stays a slider when the others are baked in.
 CLOSED_GROUPS = ("ARKit",)  # 51 shapes that mostly face tracking moves.
 
 
@@ -115,13 +116,19 @@ def slider_groups(obj: bpy.types.Object) -> list[str]:
 
 
 def slider_values(obj: bpy.types.Object) -> dict[str, float]:
-    """Value by name, of every slider that is not at rest; muted keys count as at rest."""
+    """Value by name, of every slider that is not at rest, and always of the photo's expression.
+
+    Muted keys count as at rest.
+    """
     keys = _key_blocks(obj)
     values = {}
     for slider in head_summary(obj).sliders:
         key = keys.get(slider.name)
-        if key is not None and not key.mute and key.value != 0:
-            values[slider.name] = _within(key.value, slider)
+        if key is None:
+            continue
+        value = 0.0 if key.mute else key.value
+        if value != 0 or slider.name == PHOTO_EXPRESSION:
+            values[slider.name] = _within(value, slider)
     return values
 
 

@@ -119,6 +119,22 @@ class PortraitModel(Protocol[CodesT]):
         """
         ...
 
+    def at_rest(self, codes: CodesT, seen: CodesT, /) -> CodesT:
+        """Codes less the expression that the head had in the photo.
+
+        Args:
+            codes: Of a head with that expression.
+            seen: Of the head as it was in the photo.
+
+        Returns:
+            ``codes`` itself where the generator knows no expressions apart from the person.
+        """
+        ...
+
+    def as_seen(self, codes: CodesT, seen: CodesT, /) -> CodesT:
+        """The inverse of ``at_rest``."""
+        ...
+
     def field(self, codes: CodesT) -> Field:
         """The head as density and colour in canonical space."""
         ...

@@ -153,6 +153,14 @@ class PublishedModel:
         """The codes after sliders are moved."""
         return move(codes, self.directions, slider_values)
 
+    def at_rest(self, codes: PlaneCodes, _: PlaneCodes) -> PlaneCodes:
+        """The codes: expressions are not apart from the person."""
+        return codes
+
+    def as_seen(self, codes: PlaneCodes, _: PlaneCodes) -> PlaneCodes:
+        """The codes."""
+        return codes
+
     def field(self, codes: PlaneCodes) -> "HeadField":
         """The head in canonical space."""
         head = self._head(codes)

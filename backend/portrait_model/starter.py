@@ -2,7 +2,7 @@
 """The starter model on the main path: metres, a template behind the codes, sliders that came with it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -105,6 +105,14 @@ class StarterModel:
     def move(self, codes: Codes, slider_values: Mapping[str, float]) -> Codes:
         """The codes after sliders are moved; see ``directions.move``."""
         return move(codes, self.starter.directions, slider_values)
+
+    def at_rest(self, codes: Codes, seen: Codes) -> Codes:
+        """Without the photo's expression; how the head stood is in the camera alone, so the pose is at rest."""
+        return replace(codes, expression=codes.expression - seen.expression)
+
+    def as_seen(self, codes: Codes, seen: Codes) -> Codes:
+        """With the photo's expression."""
+        return replace(codes, expression=codes.expression + seen.expression)
 
     def field(self, codes: Codes) -> StarterField:
         """The head in canonical space, metres."""

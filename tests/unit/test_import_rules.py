@@ -16,7 +16,7 @@ BACKEND_LEVELS = [
     "errors config camera mesh field progress folders flatbuffer",
     "head protocol timing output device threads partial_file",
     # files
-    "models record staging catalogue tflite",
+    "models record staging catalogue tflite photo_expression",
     "glb resample lattice packing texels raycast",
     "magnify",
     "decimation",
