@@ -14,7 +14,7 @@ from jaxtyping import Float
 from backend.generator.starter import StarterConfig, StarterGenerator
 from backend.starter import Starter, save_starter
 from backend.template import Template
-from backend.training.calibrate import calibrate_landmarks
+from backend.training.calibrate import calibrated_template
 from backend.training.canonical import CanonicalSet
 from backend.training.critic import CriticConfig
 from backend.training.crowd import in_parallel
@@ -24,13 +24,11 @@ from backend.training.figures import show_progress
 from backend.training.heads import HeadShapes
 from backend.training.kept import kept, kept_name
 from backend.training.patches import PatchConfig
-from backend.training.person import Population
+from backend.training.person import Population, shape_code
 from backend.training.phases import Lessons, Phases, train
 from backend.training.pictures import measure_pictures
-from backend.training.portraits import PortraitStudio
 from backend.training.prepare import Prepared, load_heads, prepare
 from backend.training.sliders import build_directions
-from backend.training.solid import BodySolid
 from backend.training.start import new_generator
 from backend.training.starter import TrainingConfig, measure
 from backend.training.true_pictures import PicturePlan, TruePicture, true_pictures
@@ -42,6 +40,7 @@ IDENTITY = {
     "commercial_use": "yes",
 }
 SHEET_HEADS, MEASURED_PICTURES = 4, 24
+HEAD_SEED = 7
 # Files of this package that decide what a training head is.
 HEAD_SOURCES = (
     "appearance", "dataset", "dressing", "eyes", "face_hair", "hair", "heads", "noise", "paint", "skin", "skin_points",
@@ -201,7 +200,7 @@ def build_starter(
         log("stopped before the end; start again with --resume")
         return None
     scores = _measure(generator.cpu().eval(), held_out, prepared, preset, log)
-    template = _template(shapes, prepared, work, preset, log)
+    template = calibrated_template(shapes, prepared, work, portraits=preset.portraits, log=log)
     population = _population(shapes, prepared, template, heads[: preset.population])
     directions = build_directions(template, generator, population)
     candidates = torch.from_numpy(_candidates(trained_on, preset.candidates_per_style))
@@ -227,19 +226,6 @@ def _candidates(heads: list[TrainingHead], per_style: int) -> Float[np.ndarray, 
     for style in range(BALD + 1):
         rows += [head.z for head in heads if head.dressing.style == style][:per_style]
     return np.stack(rows).astype(np.float32)
-
-
-def _template(shapes: HeadShapes, prepared: Prepared, work: Path, preset: Preset, log: Log) -> Template:
-    """The template with its landmarks."""
-
-    def calibrated() -> Template:
-        solid = BodySolid(shapes.makehuman, prepared.parted_base)
-        studio = PortraitStudio(shapes.makehuman, solid, prepared.canonical, prepared.template)
-        return calibrate_landmarks(shapes, studio, portraits=preset.portraits, rng=np.random.default_rng(5), log=log)
-
-    known = prepared.template
-    given = (*(part.tobytes() for part in (known.vertices, known.shape, known.expression)), preset.portraits)
-    return kept(work / kept_name("landmarks", modules=("calibrate",), numbers=given), calibrated)
 
 
 def _run_name(canonical: CanonicalSet, preset: Preset) -> str:
@@ -281,17 +267,12 @@ def _keep_painter(shapes: HeadShapes, canonical: CanonicalSet) -> None:
 
 def _one_head(number: int) -> TrainingHead:
     shapes, painter = _painter[0]
-    rng = np.random.default_rng([7, number])
+    rng = np.random.default_rng([HEAD_SEED, number])
     return painter.sample(rng, shapes.sample(rng))
 
 
 def _population(shapes: HeadShapes, prepared: Prepared, template: Template, heads: list[TrainingHead]) -> Population:
     """The first training heads again, with the identities behind them and their shape codes."""
-    basis = template.shape.reshape(len(template.shape), -1)
-    identities, codes = [], []
-    for number in range(len(heads)):
-        identity = shapes.sample(np.random.default_rng([7, number]))
-        offsets = prepared.anchors.read(shapes.makehuman, shapes.build(identity)) - template.vertices - template.neutral
-        identities.append(identity)
-        codes.append(basis @ offsets.ravel() / (basis**2).sum(1))
-    return Population(identities, np.stack(codes), heads)
+    identities = [shapes.sample(np.random.default_rng([HEAD_SEED, number])) for number in range(len(heads))]
+    vertices = (prepared.anchors.read(shapes.makehuman, shapes.build(identity)) for identity in identities)
+    return Population(identities, np.stack([shape_code(template, each) for each in vertices]), heads)

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -16,15 +17,47 @@ from backend.template import Template
 from backend.training.appearance import sample_appearance
 from backend.training.dressing import BALD, sample_dressing
 from backend.training.heads import INTEROCULAR_DM, HeadShapes
+from backend.training.kept import content_mark, kept, kept_name
 from backend.training.light import sample_light
 from backend.training.makehuman import METRES_PER_DM
 from backend.training.portraits import PortraitScene, PortraitStudio, portrait_camera
+from backend.training.prepare import Prepared
 from backend.training.render import render_portrait
+from backend.training.solid import BodySolid
 from backend.training.template import TemplateAnchors
 
 PORTRAIT_PX = 320
 YAW_DEG, PITCH_DEG = 32.0, 12.0
 LEAST_SIGHTINGS = 8
+SEED = 5
+MESH_LANDMARKS = slice(IRIS_LANDMARKS)  # Of the face itself.
+
+
+def calibrated_template(
+    heads: HeadShapes, prepared: Prepared, work: Path, *, portraits: int, log: Callable[[str], None]
+) -> Template:
+    """The prepared template with its landmarks; found once, then read from ``work``.
+
+    Args:
+        heads: The people whose portraits are taken.
+        prepared: Template and canonical space.
+        work: For intermediate results.
+        portraits: How many are rendered.
+        log: Hears of the progress.
+
+    Raises:
+        ModelError: What ``work`` holds is damaged.
+        OutputError: It cannot be written.
+    """
+    known = prepared.template
+
+    def calibrated() -> Template:
+        solid = BodySolid(heads.makehuman, prepared.parted_base)
+        studio = PortraitStudio(heads.makehuman, solid, prepared.canonical, known)
+        return calibrate_landmarks(heads, studio, portraits=portraits, rng=np.random.default_rng(SEED), log=log)
+
+    name = kept_name("landmarks", modules=("calibrate",), numbers=(content_mark(known), portraits))
+    return kept(work / name, calibrated)
 
 
 def calibrate_landmarks(
@@ -54,7 +87,7 @@ def calibrate_landmarks(
 
 
 @dataclass(frozen=True)
-class Sighting:
+class FoundFace:
     """A portrait of a random person in which a face was found.
 
     Args:
@@ -118,13 +151,13 @@ def reprojection(
         camera: Of the portrait; its lens is taken for known.
         landmarks: Detected, image widths.
     """
-    points, seen = _points(template, vertices), landmarks[:IRIS_LANDMARKS]
+    points, seen = template.landmarks(vertices, MESH_LANDMARKS), landmarks[:IRIS_LANDMARKS]
     posed = _camera_of(template, points, seen, camera)
     less = seen
     if template.landmark_errors is not None:
         less = seen - in_image(posed, points, template.landmark_errors.mean(posed))
     fit = fit_template(template, landmarks, Lens(float(camera.intrinsics[0, 0])))
-    head = _points(template, template.vertices + template.offsets(fit.shape, fit.expression))
+    head = template.landmarks(template.vertices + template.offsets(fit.shape, fit.expression), MESH_LANDMARKS)
     return Reprojection(
         embedding_error(points, camera, seen),
         embedding_error(points, posed, seen),
@@ -140,13 +173,6 @@ def embedding_error(
     image, depth = project(camera, points)
     eyes = INTEROCULAR_DM * METRES_PER_DM * camera.intrinsics[0, 0] / np.median(depth)
     return np.linalg.norm(image - landmarks, axis=1) / eyes
-
-
-def _points(template: Template, vertices: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "468 3"]:
-    used = slice(0, IRIS_LANDMARKS)
-    corners = vertices[template.faces[template.landmark_faces[used]]]
-    points: Float[np.ndarray, "468 3"] = np.einsum("nci,nc->ni", corners, template.landmark_weights[used])
-    return points
 
 
 def _camera_of(
@@ -167,7 +193,7 @@ def _one_portrait(
     return None if found is None else canonical_places(found.scene, found.camera, found.landmarks)
 
 
-def _photographed(heads: HeadShapes, studio: PortraitStudio, rng: np.random.Generator) -> Sighting | None:
+def _photographed(heads: HeadShapes, studio: PortraitStudio, rng: np.random.Generator) -> FoundFace | None:
     """A random person from a random side; None where no face is found."""
     identity = heads.sample(rng)
     appearance = sample_appearance(rng, identity.gender, identity.age, ancestry=identity.ancestry)
@@ -184,7 +210,7 @@ def _photographed(heads: HeadShapes, studio: PortraitStudio, rng: np.random.Gene
     background = rng.uniform(60, 220, 3)
     pixels = (picture.rgba[..., :3] * alpha + background * (1 - alpha)).astype(np.uint8)
     faces = detect_faces(pixels)
-    return Sighting(base, scene, camera, faces[0].landmarks / PORTRAIT_PX) if faces else None
+    return FoundFace(base, scene, camera, faces[0].landmarks / PORTRAIT_PX) if faces else None
 
 
 def canonical_places(scene: PortraitScene, camera: Camera, image: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:

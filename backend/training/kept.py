@@ -5,8 +5,11 @@ import hashlib
 import os
 import pickle
 from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
 
 from backend.errors import ModelError, OutputError
 
@@ -26,6 +29,17 @@ def kept_name(what: str, *, modules: Sequence[str], numbers: object) -> str:
     for module in sorted(modules):
         digest.update((SOURCES / f"{module}.py").read_bytes())
     return f"{what}-{digest.hexdigest()[:12]}.pickle"
+
+
+def content_mark(value: object) -> str:
+    """A short text that changes with the content of an array, or with that of any field of a dataclass."""
+    if isinstance(value, np.ndarray):
+        content = value.tobytes()
+    elif is_dataclass(value):
+        content = "".join(content_mark(getattr(value, each.name)) for each in fields(value)).encode()
+    else:
+        content = repr(value).encode()
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def kept(file: Path, make: Callable[[], Result]) -> Result:

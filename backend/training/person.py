@@ -64,6 +64,18 @@ class Population:
         return np.array([[one.age, one.gender, one.weight] for one in self.identities])
 
 
+def shape_code(template: Template, vertices: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "k"]:
+    """Shape code of a head at rest, standard deviations.
+
+    Args:
+        template: Its shapes are orthogonal.
+        vertices: The template's vertices on the head, metres.
+    """
+    basis = template.shape.reshape(len(template.shape), -1)
+    offsets = (vertices - template.vertices - template.neutral).ravel()
+    return basis @ offsets / (basis**2).sum(1)
+
+
 def person_directions(template: Template, generator: StarterGenerator, population: Population) -> list[Direction]:
     """The sliders of group ``Person``."""
     w = map_heads(generator, population.heads)

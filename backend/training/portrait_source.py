@@ -5,24 +5,21 @@ Person ``n`` of seed ``s`` has the description of training head ``n`` if ``s`` i
 """
 
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 
-from backend.template import Template
 from backend.training.appearance import Appearance, sample_appearance
 from backend.training.build import Log, Preset
-from backend.training.calibrate import calibrate_landmarks
+from backend.training.calibrate import calibrated_template
 from backend.training.dataset import describe
 from backend.training.dressing import Dressing, sample_dressing
 from backend.training.expressions import ARKIT_NAMES
 from backend.training.glasses import Glasses, sample_glasses
 from backend.training.heads import HeadShapes, Identity
-from backend.training.kept import kept
 from backend.training.motion import FaceMover, Motion, sample_motion
 from backend.training.mouth import load_mouth
+from backend.training.person import shape_code
 from backend.training.portrait_truth import LandmarkAnchors, anchor_landmarks
 from backend.training.portraits import PortraitScene, PortraitStudio
 from backend.training.prepare import load_heads, prepare
@@ -106,25 +103,6 @@ def open_source(assets: Path, work: Path, *, preset: Preset, log: Log) -> Portra
     mouth = load_mouth(heads.makehuman, assets / "ict_facekit" / "ict_facekit.npz")
     prepared = prepare(heads, work, samples=preset.shapes, components=preset.components, seed=1, log=log)
     solid = BodySolid(heads.makehuman, prepared.parted_base)
-
-    def calibrated() -> Template:
-        still = PortraitStudio(heads.makehuman, solid, prepared.canonical, prepared.template)
-        return calibrate_landmarks(heads, still, portraits=preset.portraits, rng=np.random.default_rng(5), log=log)
-
-    known = prepared.template
-    mark = sha256(b"".join(part.tobytes() for part in (known.vertices, known.shape, known.expression))).hexdigest()[:12]
-    template = kept(work / f"portrait-landmarks-{preset.portraits}-{mark}.pickle", calibrated)
+    template = calibrated_template(heads, prepared, work, portraits=preset.portraits, log=log)
     studio = PortraitStudio(heads.makehuman, solid, prepared.canonical, template, FaceMover(heads, mouth))
     return PortraitSource(heads, studio, prepared.anchors, anchor_landmarks(template, studio.canvas))
-
-
-def shape_code(template: Template, vertices: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "k"]:
-    """Shape code of a head at rest, standard deviations.
-
-    Args:
-        template: Its shapes are orthogonal.
-        vertices: The template's vertices on the head, metres.
-    """
-    basis = template.shape.reshape(len(template.shape), -1)
-    offsets = (vertices - template.vertices - template.neutral).ravel()
-    return basis @ offsets / (basis**2).sum(1)

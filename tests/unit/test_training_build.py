@@ -43,7 +43,7 @@ def stand_ins(monkeypatch):
         object.__setattr__(prepared, name, value)
     monkeypatch.setattr(build, "load_heads", lambda assets: AnyShapes())
     monkeypatch.setattr(build, "prepare", lambda *_, **__: prepared)
-    monkeypatch.setattr(build, "_template", lambda *_: prepared.template)
+    monkeypatch.setattr(build, "calibrated_template", lambda *_, **__: prepared.template)
     monkeypatch.setattr(build, "_population", lambda *_: people())
 
 

@@ -8,9 +8,16 @@ from backend.camera import project
 from backend.inversion.parametric import IRIS_LANDMARKS
 from backend.landmark_errors import POSE_TERMS, LandmarkErrors, in_image
 from backend.training import calibrate as module
-from backend.training.calibrate import Sighting, embedding_error, reprojection, reprojection_errors
+from backend.training.calibrate import (
+    FoundFace,
+    calibrated_template,
+    embedding_error,
+    reprojection,
+    reprojection_errors,
+)
 from backend.training.heads import HeadShapes
 from backend.training.portraits import PortraitScene, PortraitStudio, portrait_camera
+from backend.training.prepare import Prepared
 from backend.training.template import TemplateAnchors
 from tests.small_starter import small_template
 
@@ -64,10 +71,36 @@ def test_what_is_known_of_the_detector_is_taken_away(template):
     assert np.median(found.posed) > 0.02 and np.median(found.expected) < 0.002
 
 
+def test_a_calibrated_template_is_kept_until_anything_of_it_changes(template, tmp_path, monkeypatch):
+    prepared, heads, asked = Prepared.__new__(Prepared), HeadShapes.__new__(HeadShapes), []
+    heads.makehuman = None
+    for name in ("canonical", "parted_base"):
+        object.__setattr__(prepared, name, None)
+    for name in ("BodySolid", "PortraitStudio"):
+        monkeypatch.setattr(module, name, lambda *_: None)
+
+    def calibrate(*_, portraits, **__):
+        asked.append(portraits)
+        return replace(prepared.template, landmark_noise=np.full(478, float(portraits)))
+
+    monkeypatch.setattr(module, "calibrate_landmarks", calibrate)
+
+    def found(known, portraits):
+        object.__setattr__(prepared, "template", known)
+        return calibrated_template(heads, prepared, tmp_path, portraits=portraits, log=print).landmark_noise[0]
+
+    assert [found(template, count) for count in (3, 3, 4, 3, 4)] == [3, 3, 4, 3, 4] and asked == [3, 4]
+    changes = {"neutral": template.neutral + 1e-6, "expression": 2 * template.expression,
+               "on_eye": np.zeros(len(template.vertices), bool)}  # fmt: skip
+    for name, value in changes.items():
+        found(replace(template, **{name: value}), 3)
+    assert asked == [3, 4, 3, 3, 3] and len(list(tmp_path.iterdir())) == 5
+
+
 def test_portraits_without_a_face_do_not_count(template, monkeypatch):
     heads, studio, scene = (kind.__new__(kind) for kind in (HeadShapes, PortraitStudio, PortraitScene))
     heads.makehuman, studio.template = None, template
-    answers = iter([None, Sighting(np.zeros((19158, 3)), scene, CAMERA, seen(template, template.vertices)), None])
+    answers = iter([None, FoundFace(np.zeros((19158, 3)), scene, CAMERA, seen(template, template.vertices)), None])
     monkeypatch.setattr(module, "_photographed", lambda *_: next(answers))
     monkeypatch.setattr(TemplateAnchors, "read", lambda *_: template.vertices)
     anchors = TemplateAnchors(np.zeros((1, 3), np.int64), np.ones((1, 3)) / 3)

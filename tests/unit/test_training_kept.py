@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import errno
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 
 from backend.errors import ModelError, OutputError
 from backend.training import kept as keeping
-from backend.training.kept import kept, kept_name, write_whole
+from backend.training.kept import content_mark, kept, kept_name, write_whole
 
 
 def test_a_result_is_made_once(tmp_path):
@@ -67,3 +69,27 @@ def test_a_name_changes_with_numbers_and_sources_and_with_nothing_else(tmp_path,
     assert kept_name("heads", modules=("paint",), numbers=(1, 2.6)) != first
     (tmp_path / "paint.py").write_text("blue = 2")
     assert kept_name("heads", modules=("paint",), numbers=(1, 2.5)) != first
+
+
+@dataclass(frozen=True)
+class Shape:
+    name: str
+    places: np.ndarray
+    below: "Shape | None" = None
+
+
+def test_a_mark_changes_with_every_number_however_deep_and_with_nothing_else():
+    # So long that its text is shortened.
+    places = np.arange(30000.0)
+    moved = places.copy()
+    moved[15000] += 1e-9
+    shape = Shape("head", places, Shape("neck", places))
+    marks = [
+        content_mark(one)
+        for one in (
+            shape, replace(shape, name="hand"), replace(shape, places=moved), replace(shape, below=None),
+            replace(shape, below=Shape("neck", moved)),
+        )
+    ]  # fmt: skip
+    assert len(set(marks)) == len(marks)
+    assert content_mark(Shape("head", places.copy(), Shape("neck", places.copy()))) == marks[0]

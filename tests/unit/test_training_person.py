@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,10 +12,11 @@ from backend.training.person import (
     person_directions,
     principal_parts,
     regression_slopes,
+    shape_code,
     w_moves,
 )
 from tests.small_people import face_template, people
-from tests.small_starter import small_generator
+from tests.small_starter import small_generator, small_template
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +102,14 @@ def test_principal_parts_keep_the_distances_between_people():
     parts = principal_parts(values, 2)
     truth = np.linalg.norm(values[:, None] - values[None], axis=-1)
     np.testing.assert_allclose(np.linalg.norm(parts[:, None] - parts[None], axis=-1), truth, atol=1e-9)
+
+
+def test_a_shape_code_is_read_back():
+    template = small_template()
+    flat = template.shape.reshape(len(template.shape), -1)
+    orthogonal, _ = np.linalg.qr(flat.T)
+    orthogonal = (orthogonal.T * 0.01).reshape(template.shape.shape)
+    template = replace(template, shape=orthogonal)
+    code = np.array([1.0, -0.5, 0.0, 2.0])
+    vertices = template.vertices + template.neutral + np.tensordot(code, orthogonal, 1)
+    np.testing.assert_allclose(shape_code(template, vertices), code, atol=1e-9)

@@ -23,7 +23,7 @@ from backend.training.portrait_shards import (
     shard_sheet,
     write_portraits,
 )
-from backend.training.portrait_source import Person, PortraitSource, shape_code
+from backend.training.portrait_source import Person, PortraitSource
 from backend.training.portrait_truth import LandmarkAnchors
 from backend.training.portraits import PortraitScene
 from backend.training.subject import SOLID, Hits, Subject, Surface
@@ -169,14 +169,3 @@ def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path):
 def test_impossible_plans_are_refused(change):
     with pytest.raises(SettingsError):
         replace(PLAN, **change)
-
-
-def test_a_shape_code_is_read_back():
-    template = small_template()
-    flat = template.shape.reshape(len(template.shape), -1)
-    orthogonal, _ = np.linalg.qr(flat.T)
-    orthogonal = (orthogonal.T * 0.01).reshape(template.shape.shape)
-    template = replace(template, shape=orthogonal)
-    code = np.array([1.0, -0.5, 0.0, 2.0])
-    vertices = template.vertices + template.neutral + np.tensordot(code, orthogonal, 1)
-    np.testing.assert_allclose(shape_code(template, vertices), code, atol=1e-9)
