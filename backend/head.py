@@ -101,9 +101,9 @@ def opened_mesh(head: Head) -> Mesh:
     return _moved_mesh(head, {target.slider.name: target.start for target in head.morph_targets})
 
 
-def mesh_in_photo(head: Head) -> Mesh:
-    """The head with the photo's expression: what can be compared with the photo."""
-    return _moved_mesh(head, {PHOTO_EXPRESSION: 1.0})
+def in_photo(head: Head) -> Head:
+    """The head with the photo's expression: what can be held against the photo."""
+    return replace(head, mesh=_moved_mesh(head, {PHOTO_EXPRESSION: 1.0}))
 
 
 def _moved_mesh(head: Head, values: Mapping[str, float]) -> Mesh:

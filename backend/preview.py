@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from backend.camera import Camera, look_at_camera
-from backend.head import Head
+from backend.head import PHOTO_EXPRESSION, Head, in_photo
 from backend.mesh import Mesh
 from backend.output import write_output
 from backend.raycast import render_mesh
@@ -24,10 +24,14 @@ BACKGROUND = (92, 94, 98)
 CLAY = (186, 180, 172)
 INK = (236, 236, 236)
 VIEWS = {"front": 0.0, "30° left": 30.0, "60° left": 60.0, "30° right": -30.0, "60° right": -60.0, "back": 180.0}
+REST_VIEWS = {"front": 0.0, "30° left": 30.0, "60° left": 60.0}
+AT_REST = "face at rest"
 
 
 def write_preview(path: Path, head: Head, photo_crop: UInt8[np.ndarray, "s s 3"] | None) -> None:
     """One PNG: the photo, the head from the front, from both sides and from behind, and its bare shape.
+
+    It has the photo's expression there. A head that can be without it is shown so in one more row.
 
     Args:
         path: Replaced as a whole or not at all.
@@ -38,14 +42,21 @@ def write_preview(path: Path, head: Head, photo_crop: UInt8[np.ndarray, "s s 3"]
         OutputError: The file cannot be written.
     """
     cells = {} if photo_crop is None else {"photo": photo_crop}
-    pictures = turntable_images(head, list(VIEWS.values()), CELL_PX, shaded=True)
-    cells |= dict(zip(VIEWS, pictures, strict=True))
-    clay = np.full((1, 1, 3), CLAY, dtype=np.uint8)
-    camera = framing_camera(head.mesh, 30.0)
-    cells["shape"] = render_mesh(head.mesh, clay, camera, CELL_PX, background=BACKGROUND, shaded=True)
+    cells |= _views(in_photo(head), VIEWS)
+    if any(target.slider.name == PHOTO_EXPRESSION for target in head.morph_targets):
+        cells |= {f"{caption}, {AT_REST}": picture for caption, picture in _views(head, REST_VIEWS).items()}
     file = io.BytesIO()
     _sheet(cells).save(file, format="PNG")
     write_output(path, file.getvalue())
+
+
+def _views(head: Head, views: dict[str, float]) -> dict[str, UInt8[np.ndarray, "s s 3"]]:
+    """Pictures by caption, the bare shape last."""
+    pictures = turntable_images(head, list(views.values()), CELL_PX, shaded=True)
+    clay = np.full((1, 1, 3), CLAY, dtype=np.uint8)
+    camera = framing_camera(head.mesh, 30.0)
+    shape = render_mesh(head.mesh, clay, camera, CELL_PX, background=BACKGROUND, shaded=True)
+    return dict(zip(views, pictures, strict=True)) | {"shape": shape}
 
 
 def turntable_images(

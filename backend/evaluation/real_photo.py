@@ -16,7 +16,7 @@ from backend.evaluation.made import (
 from backend.evaluation.mesh_report import mesh_report
 from backend.evaluation.scores import mean_of
 from backend.evaluation.single_photo import VIEW_PX, Compared, Scores
-from backend.head import Head
+from backend.head import Head, in_photo
 from backend.likeness import turned
 
 TURNS_DEG = (0, -30, 30, -60, 60)
@@ -29,6 +29,7 @@ def compare_with_photo(head: Head) -> Compared:
     ``identity_±n`` turns the photo's camera, ``front_±n`` stands before the face; the sheet's first column is the
     photo and the head through the photo's camera.
     """
+    head = in_photo(head)
     made, portrait, camera = MadeHead(head.mesh, head.texture), portrait_of(head), portrait_camera(head)
     photo = describe(portrait)
     scores: Scores = {}

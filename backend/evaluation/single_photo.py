@@ -26,7 +26,7 @@ from backend.evaluation.mesh_report import mesh_report
 from backend.evaluation.registration import SEVEN_LANDMARKS, fit_similarity, register
 from backend.evaluation.scores import mean_of
 from backend.evaluation.truth import TruthHead, TruthView
-from backend.head import Head
+from backend.head import Head, in_photo
 from backend.template import Template
 
 TURNS_DEG = (0, -40, 40, 180)  # From the photo's camera.
@@ -59,6 +59,7 @@ def compare(truth: TruthHead, head: Head, template: Template) -> Compared:
     Raises:
         NoFace: The head shows none, so that it cannot be brought to the truth.
     """
+    head = in_photo(head)
     found = seven_landmarks(head)
     start = fit_similarity(found, truth.landmarks[list(SEVEN_LANDMARKS)])
     similarity = register(head.mesh.vertices.astype(np.float64), head.mesh.faces, truth.face_scan, start)
@@ -145,7 +146,7 @@ def _face_scores(truth: TruthHead, made: MadeHead, head: Head, template: Templat
     scores["face_of_mean_head"] = truth.mm_per_m * error["median"] / mean_head
     codes = head.record.codes
     if head.record.generator.get("family") == "starter":
-        scores["fit_median_mm"] = template_error(truth, template, codes["shape"], codes["expression"])
+        scores["fit_median_mm"] = template_error(truth, template, codes["photo_shape"], codes["photo_expression"])
     return scores
 
 
