@@ -94,14 +94,14 @@ class ExampleMaker:
         face = self._detected(shard, row, codes, at_rest, rng)
         portrait = align_portrait(Photo(photo, None, "", ""), face, size_px=round(self.size_px / CROP_SHARE))
         mask = _matte(rgba, portrait)
-        mask = mask if self.is_clean else torch.from_numpy(_disturbed(mask[0, 0].numpy(), rng))[None, None]
+        mask = mask if self.is_clean else torch.from_numpy(disturbed_matte(mask[0, 0].numpy(), rng))[None, None]
         picture, landmarks = encoder_input(portrait, mask, self.size_px)
         share = self.size_px / portrait.size_px
         exact = transform(portrait.photo_to_portrait, shard["landmarks"][row] * len(rgba)) / portrait.size_px
         turn, _ = head_motion(self.template.skeleton, codes["pose"].astype(float))
         light = shard["light"][row].copy()
         light[:3] = turn.T @ light[:3]
-        crop = zoomed(_in_portrait(at_rest, portrait, len(rgba)), 1 / share)
+        crop = zoomed(in_portrait(at_rest, portrait, len(rgba)), 1 / share)
         other = _another_view(shard, row, rng)
         return {
             **codes,
@@ -157,8 +157,14 @@ def read_shard(path: Path) -> Shard:
         ) from error
 
 
-def _in_portrait(camera: Camera, portrait: Portrait, photo_px: int) -> Camera:
-    """The camera for the aligned portrait: a similarity of the picture turns, zooms and shifts."""
+def in_portrait(camera: Camera, portrait: Portrait, photo_px: int) -> Camera:
+    """The camera of an aligned portrait: a similarity of the picture turns, zooms and shifts.
+
+    Args:
+        camera: Of the photo.
+        portrait: Cut out of it.
+        photo_px: Side of the photo.
+    """
     scale_turn = portrait.photo_to_portrait[:2, :2]
     scale = float(np.hypot(*scale_turn[:, 0]))
     turn = np.eye(3)
@@ -177,7 +183,7 @@ def _matte(rgba: UInt8[np.ndarray, "s s 4"], portrait: Portrait) -> torch.Tensor
     return (cut[:, :1] + 1) / 2
 
 
-def _disturbed(mask: Float[np.ndarray, "s s"], rng: np.random.Generator) -> Float[np.ndarray, "s s"]:
+def disturbed_matte(mask: Float[np.ndarray, "s s"], rng: np.random.Generator) -> Float[np.ndarray, "s s"]:
     """A matte as a network gives it: soft, a little too large or too small, now and then with a bite."""
     side = len(mask)
     soft = gaussian_filter(mask, rng.uniform(0.2, 1.5) * side / 128)
