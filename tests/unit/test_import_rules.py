@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BACKEND_LEVELS = [
     # contracts
     "errors config camera mesh field progress folders flatbuffer",
-    "head protocol timing output device threads partial_file",
+    "head protocol timing pace output device threads partial_file",
     # files
     "models record staging catalogue tflite photo_expression",
     "glb resample lattice packing texels raycast",
@@ -33,7 +33,7 @@ BACKEND_LEVELS = [
     "starter encoder plane_lift surface unwrap mirror reprojection blend recolor",
     "checkpoint starter_encoder",
     "inversion texture portrait_record preview export morph published_alignment",
-    "portrait_model",
+    "portrait_model estimate",
     "pipeline training fitting",
     # doors
     "jobs console doctor",

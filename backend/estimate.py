@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long a head will take on this machine, told before the start.
+
+Work is known per stage in seconds of a machine of pace 1; a short benchmark measures this machine's pace once, and
+every finished run corrects the stages it went through. What is known lies in one small file beside the models, from
+which the add-on also reads the times to show. A file that is damaged or of another machine is made anew.
+"""
+
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from backend.catalogue import STARTER, installed_models
+from backend.config import MethodName, Quality, Settings
+from backend.errors import OutputError
+from backend.folders import home_folder
+from backend.inversion.budget import budget_for
+from backend.output import write_output
+from backend.pace import Pace, measure_pace
+
+FILE, VERSION = "times.json", 1
+# Processor seconds of one thread at pace 1: the sample portrait, starter, balanced, 2048 px, 30 000 triangles.
+STAGES_S: dict[str, float] = {
+    "model": 0.2, "photo": 0.1, "face": 0.6, "fit": 0.8, "surface": 7.0, "unwrap": 2.9, "texture": 8.5,
+    "sliders": 0.7, "likeness": 2.7, "write": 0.6,
+}  # fmt: skip
+REFINE = "refine"
+REFINE_S: dict[Quality, float] = {"draft": 7.5, "balanced": 30.0, "best": 75.0}
+STEP_S = 0.25  # Of another method than the starter's own.
+# By method: what a step on codes and one on weights or planes cost, in steps on codes.
+STEP_COSTS: dict[MethodName, tuple[float, float]] = {
+    "mean": (0.0, 0.0), "w": (1.0, 0.0), "w+": (1.0, 0.0), "pti": (1.0, 1.5), "spi": (1.0, 3.5),
+    "triplanenet": (0.0, 0.0), "protome": (0.5, 1.5),
+}  # fmt: skip
+OTHER_STEPS = 4.0  # What stands beside the steps: the encoder's pass, the pictures at the end.
+PER_PHOTO = ("photo", "face", "fit", "texture")  # Stages that take longer for several photos of one person.
+NEWEST_SHARE = 0.5  # Of the last run in what is known of a stage.
+MOST_RATIO = 100.0
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What is known of this machine.
+
+    Args:
+        device: Type of the torch device.
+        machine: Names processor and threads; other ones have another pace.
+        pace: Seconds that work of one second takes here.
+        ratios: Measured over expected seconds, by stage and kind of run.
+    """
+
+    device: str
+    machine: str
+    pace: Pace
+    ratios: Mapping[str, float]
+
+
+def machine_name(threads: int) -> str:
+    """What a pace holds for."""
+    return f"{platform.machine()} {platform.processor()} {os.cpu_count()} cores, {threads} threads".replace("  ", " ")
+
+
+def know_machine(device: str, threads: int) -> Knowledge:
+    """What is known of this machine; its pace is measured where nothing is, which takes about a second.
+
+    Args:
+        device: Type of the torch device.
+        threads: Of torch.
+    """
+    known = read_knowledge(times_path(), device)
+    if known is not None and known.machine == machine_name(threads):
+        return known
+    ratios = {} if known is None else known.ratios
+    fresh = Knowledge(device, machine_name(threads), measure_pace(device), ratios)
+    keep(fresh)
+    return fresh
+
+
+def times_path() -> Path:
+    """Where what is known lies."""
+    return home_folder() / FILE
+
+
+def expected_s(known: Knowledge, settings: Settings, *, photos: int = 1) -> float | None:
+    """Seconds from the loaded program to the head; None for a generator that has never run here.
+
+    Args:
+        known: Of this machine.
+        settings: Of the run.
+        photos: Of the person.
+    """
+    stages = {stage: _stage_s(known, stage, settings, photos) for stage in (*STAGES_S, REFINE)}
+    times = [seconds for seconds in stages.values() if seconds is not None]
+    return sum(times) if len(times) == len(stages) else None
+
+
+def learnt(known: Knowledge, settings: Settings, timings_s: Mapping[str, float], *, photos: int = 1) -> Knowledge:
+    """What is known after a run.
+
+    Args:
+        known: Before it.
+        settings: Of the run.
+        timings_s: Seconds by stage; nothing is learnt from a run without all stages.
+        photos: Of the person.
+    """
+    if not {*STAGES_S, REFINE} <= set(timings_s):
+        return known
+    ratios = dict(known.ratios)
+    for stage in (*STAGES_S, REFINE):
+        work_s = _work_s(known.pace, stage, settings, known.device, photos)
+        ratio = min(max(timings_s[stage] / work_s, 1 / MOST_RATIO), MOST_RATIO)
+        key = _key(stage, settings)
+        before = ratios.get(key, ratio)
+        ratios[key] = round(before ** (1 - NEWEST_SHARE) * ratio**NEWEST_SHARE, 4)
+    return replace(known, ratios=ratios)
+
+
+def _stage_s(known: Knowledge, stage: str, settings: Settings, photos: int) -> float | None:
+    """Expected seconds of a stage: corrected by what the same kind of run took, else by other kinds of this model."""
+    work_s = _work_s(known.pace, stage, settings, known.device, photos)
+    ratio = known.ratios.get(_key(stage, settings))
+    if ratio is None:
+        others = [value for key, value in known.ratios.items() if key.startswith(f"{settings.model}|{stage}")]
+        if not others and settings.model != STARTER:
+            return None
+        ratio = math.exp(sum(map(math.log, others)) / len(others)) if others else 1.0
+    return work_s * ratio
+
+
+def _key(stage: str, settings: Settings) -> str:
+    kind = f"|{settings.method}|{settings.quality}" if stage == REFINE else ""
+    return f"{settings.model}|{stage}{kind}"
+
+
+def _work_s(pace: Pace, stage: str, settings: Settings, device: str, photos: int) -> float:
+    """Seconds of a stage here, by the pace alone."""
+    if stage == REFINE:
+        return pace.refining * photos * _refine_s(settings, device)
+    seconds = STAGES_S[stage] * (photos if stage in PER_PHOTO else 1)
+    if stage in ("texture", "likeness"):
+        seconds *= (1 + (settings.texture_px / 2048) ** 2) / 2
+    if stage in ("unwrap", "sliders"):
+        seconds *= (1 + settings.faces / 30_000) / 2
+    return pace.other * seconds
+
+
+def _refine_s(settings: Settings, device: str) -> float:
+    if settings.model == STARTER and settings.method == "protome":
+        return REFINE_S[settings.quality]
+    budget = budget_for(settings.method, settings.quality, device)
+    on_codes, on_planes = STEP_COSTS[settings.method]
+    return STEP_S * (OTHER_STEPS + on_codes * budget.code_steps + on_planes * budget.tune_steps)
+
+
+def keep(known: Knowledge) -> None:
+    """Write what is known and the times to show; where that is impossible, the next start measures again."""
+    others = _read(times_path()).get("devices", {})
+    devices = {**(others if isinstance(others, dict) else {}), known.device: _to_json(known)}
+    content = {"version": VERSION, "last": known.device, "devices": devices}
+    try:
+        times_path().parent.mkdir(parents=True, exist_ok=True)
+        write_output(times_path(), (json.dumps(content, indent=1) + "\n").encode())
+    except (OSError, OutputError):
+        return  # A head is worth more than the time it took.
+
+
+def _to_json(known: Knowledge) -> dict[str, Any]:
+    expected = {}
+    for model in installed_models():
+        for method in get_args(MethodName):
+            for quality in get_args(Quality):
+                seconds = expected_s(known, Settings(model=model.name, method=method, quality=quality))
+                if seconds is not None:
+                    expected[f"{model.name}|{method}|{quality}"] = round(seconds, 1)
+    pace = {"refining": known.pace.refining, "other": known.pace.other}
+    return {"machine": known.machine, "pace": pace, "ratios": dict(known.ratios), "expected_s": expected}
+
+
+def read_knowledge(path: Path, device: str) -> Knowledge | None:
+    """What is known of a device; None where nothing is, or the file is damaged."""
+    try:
+        content = _read(path)["devices"][device]
+        ratios = {str(key): _positive(value) for key, value in content["ratios"].items()}
+        pace = Pace(_positive(content["pace"]["refining"]), _positive(content["pace"]["other"]))
+        return Knowledge(device, str(content["machine"]), pace, ratios)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The file's content; nothing where it cannot be used."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) and content.get("version") == VERSION else {}
+
+
+def _positive(value: object) -> float:
+    if type(value) not in (int, float) or not 0 < value < math.inf:  # type: ignore[operator]
+        raise ValueError(f"{value!r} is no duration")
+    return float(value)  # type: ignore[arg-type]
