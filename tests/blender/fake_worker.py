@@ -3,7 +3,8 @@
 
 The photo's name decides what happens: ``slow`` goes on until it is cancelled, ``stubborn`` ignores that as well,
 ``no face`` fails, ``crash`` kills the worker, ``garbage`` writes no JSON, ``broken`` delivers no GLB,
-``clutter`` delivers more than a head, ``restricted`` has a non-commercial licence.
+``clutter`` delivers more than a head, ``restricted`` has a non-commercial licence, ``expressive`` has the photo's
+expression as a slider, which the settings start.
 """
 
 import json
@@ -62,8 +63,10 @@ def answer(request: dict) -> None:
         record = json.loads(params["record"])
         values = dict(record["slider_values"])
         for name, value in params["slider_values"].items():
-            values[name] = values.get(name, 0.0) + value
-        deliver(number, params["output"], small_head.record_text(record["seed"], values), rings=14, colour=(9, 9, 200))
+            is_kept = name == small_head.PHOTO_EXPRESSION["name"]
+            values[name] = value if is_kept else values.get(name, 0.0) + value
+        text = small_head.record_text(record["seed"], values, sliders=record["sliders"])
+        deliver(number, params["output"], text, rings=14, colour=(9, 9, 200))
     else:
         say(id=number, event="done", result={})
 
@@ -83,6 +86,11 @@ def invert(number: int, params: dict) -> None:
     elif name == "broken":
         Path(params["output"]).write_bytes(b"not a GLB")
         say(id=number, event="done", result={"output": params["output"], "report": {}})
+    elif name == "expressive":
+        kept = small_head.PHOTO_EXPRESSION
+        start = {kept["name"]: 1.0} if params["settings"]["expression"] == "photo" else {}
+        record = small_head.record_text(seed, start, sliders=[*small_head.SLIDERS, kept])
+        deliver(number, params["output"], record)
     else:
         record = small_head.record_text(seed, {}, "no" if name == "restricted" else "yes")
         deliver(number, params["output"], record, clutter=name == "clutter")

@@ -12,11 +12,14 @@ SLIDERS = [
     {"name": "Smile", "group": "Expression", "minimum": -1.0, "maximum": 1.5},
     {"name": "Age", "group": "Person", "minimum": -3.0, "maximum": 3.0},
 ]
+PHOTO_EXPRESSION = {"name": "Photo expression", "group": "Expression", "minimum": 0.0, "maximum": 1.0}
 RADIUS_M = 0.1
 Vector = tuple[float, ...]
 
 
-def record_text(seed: int, slider_values: dict[str, float], commercial_use: str = "yes") -> str:
+def record_text(
+    seed: int, slider_values: dict[str, float], commercial_use: str = "yes", *, sliders: list[dict] = SLIDERS
+) -> str:
     """The part of a HeadRecord that the add-on reads, and some ballast in place of the codes."""
     generator = {"id": "starter", "family": "fake", "licence": "Apache-2.0", "commercial_use": commercial_use}
     return json.dumps(
@@ -26,7 +29,7 @@ def record_text(seed: int, slider_values: dict[str, float], commercial_use: str 
             "codes": {"ws": "A" * 50_000},
             "seed": seed,
             "settings": {"model": "starter", "faces": 5000, "device": "cpu", "photo": "later key"},
-            "sliders": SLIDERS,
+            "sliders": sliders,
             "slider_values": slider_values,
         }
     )
@@ -49,7 +52,10 @@ def head_glb(record: str, *, rings: int = 12, colour: Sequence[int] = (200, 150,
         [(0.1 * x, 0.0, 0.0) for x, _, _ in positions],
         [(0.0, 0.02 if z > 0 else 0.0, 0.0) for _, _, z in positions],
         [(0.0, 0.0, 0.1 * z) for _, _, z in positions],
+        [(0.0, 0.0, 0.05 if z > 0 else 0.0) for _, _, z in positions],
     ]
+    names = [slider["name"] for slider in json.loads(record)["sliders"]]
+    targets = targets[: len(names)]
     file = _File()
     attributes = {
         "POSITION": file.vectors(positions, bounds=True),
@@ -64,8 +70,8 @@ def head_glb(record: str, *, rings: int = 12, colour: Sequence[int] = (200, 150,
     }
     mesh = {
         "primitives": [primitive],
-        "weights": [0.0] * len(targets),
-        "extras": {"targetNames": [s["name"] for s in SLIDERS]},
+        "weights": [values.get(name, 0.0) if name == PHOTO_EXPRESSION["name"] else 0.0 for name in names],
+        "extras": {"targetNames": names},
     }
     nodes: list[dict] = [{"name": "head", "mesh": 0, "extras": {"protome_record": record}}]
     if clutter:

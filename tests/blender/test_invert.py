@@ -74,6 +74,7 @@ def test_the_worker_gets_the_scene_s_choices(addon, photo, tmp_path):
         "face": 1,
         "faces": 5000,
         "texture_px": 1024,
+        "expression": "neutral",
         "seed": 7,
     }
 

@@ -14,7 +14,7 @@ def create(addon):
 def test_the_choices_and_the_expected_time(create):
     drawn = create()
     assert drawn[:2] == ["Photo From", "Photo"]
-    assert drawn[2:8] == ["Face", "Model", "Quality", "Texture", "Triangles", "Seed"]
+    assert drawn[2:9] == ["Face", "Model", "Quality", "Texture", "Triangles", "Expression", "Seed"]
     assert "Takes about 60 s" in drawn and drawn[-1] == "Create Head"
     bpy.context.scene.protome.source, bpy.context.scene.protome.quality = "IMAGE", "draft"
     assert "Image" in create() and "Takes about 20 s" in create()

@@ -48,6 +48,39 @@ def test_reset_puts_sliders_at_rest_and_leaves_own_keys(head):
     assert keys(head)["Age"].value == 0 and own.value == 1
 
 
+@pytest.mark.parametrize(("expression", "value"), [("neutral", 0.0), ("photo", 1.0)])
+def test_a_head_is_opened_with_the_chosen_expression_and_reset_puts_its_face_at_rest(addon, photo, expression, value):
+    bpy.context.scene.protome.expression = expression
+    bpy.ops.protome.invert(filepath=photo("expressive"))
+    key = keys(bpy.context.object)["Photo expression"]
+    assert (key.value, key.slider_min, key.slider_max) == (value, 0, 1)
+    bpy.ops.protome.reset_sliders()
+    assert key.value == 0
+
+
+@pytest.mark.parametrize("value", [0.0, 0.25])
+def test_resynthesize_leaves_the_photo_s_expression_where_it_stands(addon, photo, value):
+    """Also where that is at rest, though the head was opened as in the photo."""
+    bpy.ops.protome.invert(filepath=photo("expressive"), expression="photo")
+    head = bpy.context.object
+    keys(head)["Photo expression"].value, keys(head)["Jaw width"].value = value, 1
+    bpy.ops.protome.resynthesize()
+    assert keys(head)["Photo expression"].value == value and keys(head)["Jaw width"].value == 0
+
+
+def test_weights_find_the_same_place_on_a_face_that_keeps_its_expression(addon, photo):
+    """The old surface with its expression is held against the new one with it, not against one at rest."""
+    bpy.ops.protome.invert(filepath=photo("expressive"), expression="photo")
+    head = bpy.context.object
+    group = head.vertex_groups.new(name="front")
+    front = [vertex.index for vertex in head.data.vertices if vertex.co.y < -1e-6]
+    group.add(front, 1.0, "REPLACE")
+    bpy.ops.protome.resynthesize()
+    weights = [bool(vertex.groups) for vertex in head.data.vertices if abs(vertex.co.y) > 0.02]
+    truth = [vertex.co.y < 0 for vertex in head.data.vertices if abs(vertex.co.y) > 0.02]
+    assert weights == truth
+
+
 def test_resynthesize_bakes_the_sliders_and_puts_them_at_rest(head):
     vertices, old_mesh = len(head.data.vertices), head.data.name
     keys(head)["Jaw width"].value = 2

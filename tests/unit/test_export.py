@@ -68,3 +68,13 @@ def test_an_unwritable_place_is_an_output_error(tmp_path, file_format):
 def test_an_unknown_format_is_refused(tmp_path):
     with pytest.raises(SettingsError, match="glb, obj, ply"):
         write_mesh(tmp_path / "head.fbx", example_head(), "fbx")
+
+
+def test_files_without_sliders_hold_the_head_as_it_is_opened(tmp_path):
+    head = example_head()
+    first, second = head.morph_targets
+    opened = replace(head, morph_targets=[replace(first, start=0.5), second])
+    for name in ("head.obj", "head.ply"):
+        write_mesh(tmp_path / name, opened, name[-3:])
+        bounds = loaded(tmp_path / name).bounds
+        np.testing.assert_allclose(bounds.mean(0), 0.1 * 0.5 * first.offsets[0], atol=1e-6)

@@ -68,6 +68,13 @@ def large_head():
     return replace(head, mesh=grown, morph_targets=[MorphTarget(Slider("Size", "Shape", -1.0, 1.0), 0.1 * vertices)])
 
 
+def test_sliders_stand_in_the_file_where_they_start():
+    head = example_head()
+    first, second = head.morph_targets
+    document, _ = parts(glb_bytes(replace(head, morph_targets=[first, replace(second, start=0.75)])))
+    assert document["meshes"][0]["weights"] == [0.0, 0.75]
+
+
 def test_trimesh_reads_the_same_mesh_in_metres(tmp_path):
     head = example_head()
     write_glb(tmp_path / "head.glb", head)

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -6,6 +8,7 @@ from PIL import Image
 from backend import preview
 from backend.camera import project
 from backend.errors import OutputError
+from backend.head import PHOTO_EXPRESSION, MorphTarget, Slider
 from backend.preview import BACKGROUND, CELL_PX, framing_camera, turntable_images, write_preview
 from tests.analytic import example_head
 from tests.painted_head import painted_head, painted_texture, true_paint
@@ -59,6 +62,21 @@ def test_the_sheet_shows_the_photo_first_and_seven_more_pictures(head, tmp_path)
             assert (cell != BACKGROUND).any(axis=2).mean() > 0.2
             caption = sheet[row * rows + CELL_PX : (row + 1) * rows, column * columns : (column + 1) * columns]
             assert caption.max() > 200
+
+
+def test_a_head_with_an_expression_of_its_own_is_shown_with_and_without_it(head, tmp_path, monkeypatch):
+    """Twice as wide with it."""
+    monkeypatch.setattr(preview, "CELL_PX", 96)
+    slider = Slider(PHOTO_EXPRESSION, "Expression", 0.0, 1.0)
+    wider = MorphTarget(slider, head.mesh.vertices * np.float32([1, 0, 0]))
+    write_preview(tmp_path / "preview.png", replace(head, morph_targets=[wider]), None)
+    with Image.open(tmp_path / "preview.png") as picture:
+        cells = np.asarray(picture).reshape(3, -1, 4, 96, 3)[:, :96].transpose(0, 2, 1, 3, 4).reshape(12, 96, 96, 3)
+    widths = [(cell != BACKGROUND).any(axis=(0, 2)).sum() for cell in cells]
+    heights = [(cell != BACKGROUND).any(axis=(1, 2)).sum() for cell in cells]
+    with_it, at_rest = (widths[number] / heights[number] for number in (0, 7))
+    assert with_it == pytest.approx(2 * at_rest, rel=0.05)
+    assert widths[-1] == 0 < widths[-2]
 
 
 def test_without_a_photo_and_with_a_small_one_the_sheet_is_written(head, tmp_path, monkeypatch):
