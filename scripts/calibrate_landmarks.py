@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures on rendered portraits how the face mesh errs, and writes it into a starter's file; the rest stays as it is.
 
-Run it after train_starter.py; train_encoder.py leaves portraits in .build/encoder-portraits, render_portraits.py makes
-others:
+Run it after train_starter.py; train_encoder.py leaves portraits in a folder .build/encoder-portraits-…,
+render_portraits.py makes others:
 
     .venv/bin/python scripts/calibrate_landmarks.py --portraits FOLDER [--model FILE] [--people 500]
 """

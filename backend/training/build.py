@@ -22,7 +22,7 @@ from backend.training.dataset import Painter, TrainingHead
 from backend.training.dressing import BALD
 from backend.training.figures import show_progress
 from backend.training.heads import HeadShapes
-from backend.training.kept import kept, kept_name
+from backend.training.kept import folder_name, kept, kept_name
 from backend.training.patches import PatchConfig
 from backend.training.person import Population, shape_code
 from backend.training.phases import Lessons, Phases, train
@@ -231,7 +231,7 @@ def _candidates(heads: list[TrainingHead], per_style: int) -> Float[np.ndarray, 
 def _run_name(canonical: CanonicalSet, preset: Preset) -> str:
     """Folder of a run: another network, other heads or another batch are another run, more steps are not."""
     given = (preset.generator, heads_name(canonical, preset), replace(preset.training.points, steps=0))
-    return kept_name("run", modules=(), numbers=given).removesuffix(".pickle")
+    return folder_name("run", modules=(), numbers=given)
 
 
 def heads_name(canonical: CanonicalSet, preset: Preset) -> str:

@@ -18,7 +18,12 @@ SOURCES = Path(__file__).parent
 
 
 def kept_name(what: str, *, modules: Sequence[str], numbers: object) -> str:
-    """A file name that changes with the code and the numbers behind a result.
+    """The file name of a result; see ``folder_name``."""
+    return f"{folder_name(what, modules=modules, numbers=numbers)}.pickle"
+
+
+def folder_name(what: str, *, modules: Sequence[str], numbers: object) -> str:
+    """A name that changes with the code and the numbers behind what is kept under it.
 
     Args:
         what: First part of the name.
@@ -28,7 +33,7 @@ def kept_name(what: str, *, modules: Sequence[str], numbers: object) -> str:
     digest = hashlib.sha256(repr(numbers).encode())
     for module in sorted(modules):
         digest.update((SOURCES / f"{module}.py").read_bytes())
-    return f"{what}-{digest.hexdigest()[:12]}.pickle"
+    return f"{what}-{digest.hexdigest()[:12]}"
 
 
 def content_mark(value: object) -> str:

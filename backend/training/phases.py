@@ -14,9 +14,9 @@ from backend.generator.starter import StarterGenerator
 from backend.training.canonical import CanonicalSet
 from backend.training.critic import Critic, CriticConfig
 from backend.training.dataset import TrainingHead
-from backend.training.kept import kept_name
+from backend.training.kept import folder_name
 from backend.training.patches import PatchConfig, Patches
-from backend.training.run import CHECKPOINT
+from backend.training.run import check_asked_to_resume
 from backend.training.starter import Trainer, TrainingConfig
 from backend.training.true_pictures import PicturePlan, TruePicture
 
@@ -109,8 +109,7 @@ def train(
         ModelError: Training diverged, or a checkpoint or a picture is damaged; the last checkpoint stays.
         OutputError: Something cannot be written; what was there before stays.
     """
-    if not resume and (folder / CHECKPOINT).exists():
-        raise SettingsError(f"A run was begun in {folder}. Add --resume to go on with it, or delete that folder.")
+    check_asked_to_resume(folder, resume)
     end, before, last_step = time.monotonic() + seconds, 0, 0
     for name in NAMES:
         config: TrainingConfig = getattr(phases, name)
@@ -137,7 +136,7 @@ def _folder_name(name: str, phases: Phases, begun_at: int) -> str:
     """Another batch, other pictures or another beginning are another run, more steps are not."""
     given = (begun_at, replace(getattr(phases, name), steps=0), phases.pictures, phases.patch)
     critic = (phases.critic,) if name == "adversarial" else ()
-    return kept_name(name, modules=(), numbers=given + critic).removesuffix(".pickle")
+    return folder_name(name, modules=(), numbers=given + critic)
 
 
 def _trainer(name: str, generator: StarterGenerator, lessons: Lessons, phases: Phases, folder: Path) -> Trainer:

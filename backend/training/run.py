@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from backend.errors import ModelError
+from backend.errors import ModelError, SettingsError
 from backend.training.kept import write_whole
 
 LOWEST_RATE = 1 / 30  # Of the highest, at the end of a run.
@@ -197,6 +197,16 @@ class Run(ABC):
         if file.exists():
             lines = [line for line in file.read_text().splitlines() if json.loads(line)["step"] <= self.step]
             write_whole(file, lambda partial: partial.write_text("".join(f"{line}\n" for line in lines)))
+
+
+def check_asked_to_resume(folder: Path, resume: bool) -> None:
+    """A run that was begun is gone on with only if that was asked for.
+
+    Raises:
+        SettingsError: There is one and it was not.
+    """
+    if not resume and (folder / CHECKPOINT).exists():
+        raise SettingsError(f"A run was begun in {folder}. Add --resume to go on with it, or delete that folder.")
 
 
 def descend(optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor, *, clip: float, step: int) -> None:
