@@ -22,7 +22,8 @@ from backend.protocol import Done, Failed, Invert, Resynthesize
 JOB_ID = 1
 OK, MISTAKE, REFUSED, SOME_FAILED, STOPPED = 0, 1, 2, 3, 130
 
-Job = Callable[[Report], jobs.Result]
+# Gets a report of the progress, and a function that says a sentence.
+Job = Callable[[Report, Callable[[str], None]], jobs.Result]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -157,7 +158,11 @@ def _doctor(options: argparse.Namespace) -> int:
 def _invert(options: argparse.Namespace) -> int:
     photo = str(_sample_photo()) if options.sample else options.photo
     request = Invert(photo, options.output, _settings(options), options.report, options.preview)
-    return _run_job(options, lambda report: jobs.invert_photo(request, report, load_pipeline=jobs.load_pipeline))
+
+    def job(report: Report, say: Callable[[str], None]) -> jobs.Result:
+        return jobs.invert_photo(request, report, load_pipeline=jobs.load_pipeline, announce=say)
+
+    return _run_job(options, job)
 
 
 def _sample_photo() -> Path:
@@ -171,7 +176,7 @@ def _sample_photo() -> Path:
 def _resynthesize(options: argparse.Namespace) -> int:
     slider_values = dict(_slider_value(text) for text in options.slider)
 
-    def job(report: Report) -> jobs.Result:
+    def job(report: Report, _: Callable[[str], None]) -> jobs.Result:
         record = jobs.read_record_file(Path(options.head))
         request = Resynthesize(record, slider_values, options.output, _settings(options))
         return jobs.resynthesize_head(request, report, load_pipeline=jobs.load_pipeline)
@@ -190,8 +195,14 @@ def _slider_value(text: str) -> tuple[str, float]:
 def _run_job(options: argparse.Namespace, job: Job) -> int:
     with quiet_console() as console:
         report = console.report(options.progress, JOB_ID)
+
+        def say(sentence: str) -> None:
+            if options.progress == "auto":
+                console.clear_line()
+                console.say(sentence)
+
         try:
-            outcome = jobs.attempt(lambda: job(report))
+            outcome = jobs.attempt(lambda: job(report, say))
         finally:
             console.clear_line()
         if isinstance(outcome, jobs.Failure):

@@ -15,13 +15,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
+
 from backend.catalogue import STARTER, installed_models
 from backend.config import MethodName, Quality, Settings
+from backend.device import choose_device
 from backend.errors import OutputError
 from backend.folders import home_folder
 from backend.inversion.budget import budget_for
 from backend.output import write_output
 from backend.pace import Pace, measure_pace
+from backend.timing import Forecast
 
 FILE, VERSION = "times.json", 1
 # Processor seconds of one thread at pace 1: the sample portrait, starter, balanced, 2048 px, 30 000 triangles.
@@ -58,6 +62,37 @@ class Knowledge:
     machine: str
     pace: Pace
     ratios: Mapping[str, float]
+
+
+def forecast(settings: Settings, photos: int) -> Forecast:
+    """How long a run will take on this machine, whose pace is measured where it is not known; needs torch.
+
+    Args:
+        settings: Of the run.
+        photos: Of the person.
+
+    Raises:
+        SettingsError: This computer does not have the device.
+    """
+    device, threads = _where(settings)
+    place = f"{threads} CPU thread{'s' if threads > 1 else ''}" if device == "cpu" else device.upper()
+    return Forecast(expected_s(know_machine(device, threads), settings, photos=photos), place)
+
+
+def learn(settings: Settings, timings_s: Mapping[str, float], photos: int) -> None:
+    """Keep what a finished run teaches about this machine.
+
+    Args:
+        settings: Of the run.
+        timings_s: Seconds by stage.
+        photos: Of the person.
+    """
+    known = know_machine(*_where(settings))
+    keep(learnt(known, settings, timings_s, photos=photos))
+
+
+def _where(settings: Settings) -> tuple[str, int]:
+    return choose_device(settings.device).type, torch.get_num_threads()
 
 
 def machine_name(threads: int) -> str:

@@ -17,7 +17,7 @@ from backend.errors import ModelError, ProtomeError, SettingsError
 from backend.progress import Progress, Report
 from backend.protocol import Invert, Params, Resynthesize, Sliders
 from backend.staging import check_output, staging
-from backend.timing import peak_rss_mb
+from backend.timing import Forecast, peak_rss_mb
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +45,14 @@ class Pipeline(Protocol):
         self, record: "HeadRecord", slider_values: dict[str, float], settings: Settings, report: Report, /
     ) -> "Head":
         """Build a head anew at other slider values."""
+        ...
+
+    def forecast(self, settings: Settings, photos: int, /) -> Forecast:
+        """How long a run with so many photos will take on this machine."""
+        ...
+
+    def learn(self, settings: Settings, timings_s: Mapping[str, float], photos: int, /) -> None:
+        """Keep what a finished run teaches about this machine."""
         ...
 
 
@@ -113,8 +121,20 @@ def find_device() -> str:
     return choose_device("auto").type
 
 
-def invert_photo(request: Invert, report: Report, *, load_pipeline: LoadPipeline) -> Result:
+def invert_photo(
+    request: Invert,
+    report: Report,
+    *,
+    load_pipeline: LoadPipeline,
+    announce: Callable[[str], None] = lambda _: None,
+) -> Result:
     """Turn a photo into a mesh file, and a report and a contact sheet where asked for.
+
+    Args:
+        request: What is wanted.
+        report: Hears of the progress; may raise ``Cancelled``.
+        load_pipeline: Called when the request is known to make sense.
+        announce: Hears how long it will take, before the work starts.
 
     Returns:
         ``output``, the path written, and ``report``.
@@ -130,7 +150,9 @@ def invert_photo(request: Invert, report: Report, *, load_pipeline: LoadPipeline
         if path is not None:
             check_output(Path(path), [suffix])
     report(Progress("start", 0.0, None))
-    head = load_pipeline().reconstruct(photo, settings, report)
+    pipeline = load_pipeline()
+    announce(pipeline.forecast(settings, 1).sentence)
+    head = pipeline.reconstruct(photo, settings, report)
     report(Progress("write", 1.0, None))
     content = _content(head, settings) | {"photo_sha256": head.record.photo_sha256}
     with staging(keep=photo) as stage:
@@ -139,6 +161,7 @@ def invert_photo(request: Invert, report: Report, *, load_pipeline: LoadPipeline
         if request.preview is not None:
             stage(Path(request.preview), lambda path: _write_preview(path, head))
         _finish_report(content, write_s=time.perf_counter() - start_s)
+        pipeline.learn(settings, content["timings_s"], 1)
         if request.report is not None:
             stage(Path(request.report), lambda path: _write_json(path, content))
     return {"output": str(output), "report": content}

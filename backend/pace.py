@@ -5,6 +5,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+import torch
+from torch.nn import functional
+
 REPEATS = 5
 # Processor seconds of one thread of the machine on which the work of the stages was measured; see benchmarks/pace.py.
 REFINING_S, OTHER_S = 0.065, 0.025
@@ -24,7 +28,7 @@ class Pace:
 
 
 def measure_pace(device: str) -> Pace:
-    """The pace of this machine; needs torch.
+    """The pace of this machine.
 
     Args:
         device: Type of the torch device.
@@ -34,9 +38,6 @@ def measure_pace(device: str) -> Pace:
 
 def refining_s(device: str) -> float:
     """Seconds of a forward and a backward pass like those of a refinement step: planes, samples, a small decoder."""
-    import torch
-    from torch.nn import functional
-
     random = torch.Generator().manual_seed(0)
     planes = torch.randn(3, 24, 96, 96, generator=random).to(device).requires_grad_(True)
     places = (2 * torch.rand(3, 1, 12_000, 2, generator=random) - 1).to(device)
@@ -53,8 +54,6 @@ def refining_s(device: str) -> float:
 
 def other_s() -> float:
     """Seconds of what the other stages do on one thread: sort, gather, multiply small matrices, count."""
-    import numpy as np
-
     rng = np.random.default_rng(0)
     values, places = rng.random(200_000), rng.integers(0, 200_000, 400_000)
     matrices = rng.random((20_000, 3, 3))

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from backend import estimate
 from backend.alignment import Portrait
 from backend.camera import Camera
 from backend.config import Settings
@@ -33,6 +34,8 @@ EXPECTED_S = {
     "model": 1.0, "photo": 0.5, "face": 2.0, "fit": 1.5, "refine": 30.0, "surface": 6.0, "unwrap": 1.5,
     "texture": 9.0, "sliders": 4.0, "likeness": 3.0,
 }  # fmt: skip
+# Before and after a run, see jobs.Pipeline.
+forecast, learn = estimate.forecast, estimate.learn
 
 
 def reconstruct(photo_path: Path, settings: Settings, report: Report) -> Head:

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from backend.progress import Progress, Report
@@ -92,6 +93,31 @@ class StageClock:
 def _sum_before(expected_s: Mapping[str, float], stage: str) -> float:
     names = list(expected_s)
     return sum(expected_s[name] for name in names[: names.index(stage)])
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What can be said before a run.
+
+    Args:
+        seconds: It will take; None for a generator that has never run here.
+        place: Where it is computed, in words.
+    """
+
+    seconds: float | None
+    place: str
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        if self.seconds is None:
+            return "How long this model takes on this machine is not known yet; this run will tell."
+        return f"This takes about {duration_text(self.seconds)} on this machine ({self.place})."
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as a person says it."""
+    return f"{max(seconds, 1):.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def peak_rss_mb() -> float:

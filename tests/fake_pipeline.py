@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from backend.errors import PhotoError
 from backend.head import Head, HeadRecord, MorphTarget, Slider
 from backend.mesh import Mesh, vertex_normals
 from backend.progress import Progress, Report
+from backend.timing import Forecast
 
 SLIDERS = [Slider("Jaw width", "Shape", -2.0, 2.0), Slider("Smile", "Expression", 0.0, 1.0)]
 
@@ -54,6 +56,14 @@ def resynthesize(record: HeadRecord, slider_values: dict[str, float], settings: 
     head = make_head(settings, photo_sha256=record.photo_sha256)
     values = {name: record.slider_values.get(name, 0) + value for name, value in slider_values.items()}
     return replace(head, record=replace(head.record, slider_values=values))
+
+
+def forecast(settings: Settings, photos: int, /) -> Forecast:
+    return Forecast(12.3, "2 CPU threads")
+
+
+def learn(settings: Settings, timings_s: Mapping[str, float], photos: int, /) -> None:
+    """The fake has no stages to learn from."""
 
 
 def make_noise() -> None:

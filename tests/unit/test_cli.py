@@ -43,7 +43,9 @@ def names(folder):
 def test_photo_becomes_a_head_and_a_report(folder):
     done = run(folder, "invert", "Zoë mit Hut.png", "-o", "Köpfe.glb", "--report", "r.json", "--seed", "7")
     assert (done.returncode, done.stdout) == (0, "Köpfe.glb\n")
-    assert [line.split()[0] for line in done.stderr.splitlines()] == ["start", "photo", "refine", "mesh", "write"]
+    told = done.stderr.splitlines()
+    assert [line.split()[0] for line in told] == ["start", "protome:", "photo", "refine", "mesh", "write"]
+    assert told[1] == "protome: This takes about 12 s on this machine (2 CPU threads)."
     assert (folder / "Köpfe.glb").read_bytes()[:4] == b"glTF"
     report = json.loads((folder / "r.json").read_text("utf-8"))
     assert report["seed"] == report["settings"]["seed"] == 7
@@ -185,4 +187,5 @@ def test_terminal_shows_one_updating_line(folder):
     shown = os.read(terminal, 100_000).decode()
     os.close(terminal)
     assert "refine  10%, about 0 s left" in shown
-    assert "\n" not in shown and shown.endswith("\r")
+    before, _, updated = shown.partition("on this machine (2 CPU threads).\r\n")
+    assert "\n" not in before and "\n" not in updated and updated.endswith("\r")

@@ -148,3 +148,13 @@ def test_a_place_that_takes_no_file_costs_only_the_knowledge(tmp_path, monkeypat
     monkeypatch.setenv("PROTOME_HOME", str(tmp_path / "file"))
     assert know_machine("cpu", 2).pace == know_machine("cpu", 2).pace == Pace(2.0, 0.5)
     assert home == ["cpu", "cpu"]
+
+
+def test_a_forecast_says_where_and_a_finished_run_corrects_it(monkeypatch):
+    monkeypatch.setattr(estimate.torch, "get_num_threads", lambda: 3)
+    settings = Settings(device="cpu")
+    first = estimate.forecast(settings, 1)
+    assert first.place == "3 CPU threads" and first.seconds == expected_s(know_machine("cpu", 3), settings)
+    estimate.learn(settings, timings(know_machine("cpu", 3), settings, 2.0), 1)
+    assert estimate.forecast(settings, 1).seconds == pytest.approx(2 * first.seconds, rel=1e-3)
+    assert estimate.forecast(Settings(device="cpu", model="eg3d"), 1).seconds is None

@@ -6,7 +6,7 @@ import pytest
 
 from backend.errors import Cancelled
 from backend.progress import Progress
-from backend.timing import StageClock, peak_rss_mb
+from backend.timing import Forecast, StageClock, peak_rss_mb
 
 
 class FakeTime:
@@ -112,3 +112,9 @@ def test_peak_memory_grows_by_what_is_touched_and_does_not_fall():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 90 < float(done.stdout) < 130
     assert peak_rss_mb() > 5
+
+
+def test_a_forecast_in_words():
+    assert Forecast(44.6, "2 CPU threads").sentence == "This takes about 45 s on this machine (2 CPU threads)."
+    assert "about 3 min on this machine (CUDA)" in Forecast(170.0, "CUDA").sentence
+    assert "not known yet" in Forecast(None, "CUDA").sentence
