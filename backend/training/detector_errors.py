@@ -4,14 +4,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float
 
 from backend.camera import Camera
 from backend.crop_camera import before_the_head
-from backend.errors import ModelError
 from backend.face_detector import Candidate
 from backend.face_mesh import face_square, fit_mesh
 from backend.face_mesh_points import MIRROR
@@ -29,7 +27,12 @@ from backend.photo_network import PhotoNetwork
 from backend.pose import head_angles
 from backend.template import Template
 from backend.training.backdrop import over_backdrop, sample_backdrop
+from backend.training.portrait_shards import Shard, expressions_for, read_shard
 
+USED = (
+    "rgba", "landmarks", "cam2world", "intrinsics", "person", "number", "pose", "shape", "expression",
+    "expression_names",
+)  # fmt: skip
 VIEWS_EACH = 3  # More portraits of one person say little more.
 FACTORS = 100
 POSE_DOUBT = 2.0  # Portraits' worth of belief that the bias does not depend on the direction of view.
@@ -65,24 +68,13 @@ def sight_shards(template: Template, mesh: PhotoNetwork, files: Sequence[Path]) 
         ModelError: A file is missing, damaged or of another version.
     """
     for seed, path in enumerate(files):
-        try:
-            with np.load(path) as archive:
-                shard = dict(archive)
-            yield sight_shard(template, mesh, shard, np.random.default_rng(seed))
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise ModelError(
-                f"The portraits {path} are missing, damaged or of another version. Delete the file and start again.",
-                code="result_damaged",
-            ) from error
+        yield sight_shard(template, mesh, read_shard(path, USED), np.random.default_rng(seed))
 
 
-def sight_shard(
-    template: Template, mesh: PhotoNetwork, shard: dict[str, np.ndarray], rng: np.random.Generator
-) -> list[Sighting]:
+def sight_shard(template: Template, mesh: PhotoNetwork, shard: Shard, rng: np.random.Generator) -> list[Sighting]:
     """The first portraits of each person that show a face from in front, before random backdrops."""
     found: list[Sighting] = []
-    names = list(shard["expression_names"])
-    order = [names.index(name) for name in template.expression_names]
+    expression = expressions_for(template, shard)
     for row, person in enumerate(shard["person"]):
         number = int(shard["number"][person])
         pose = shard["pose"][person].astype(np.float64)
@@ -94,7 +86,7 @@ def sight_shard(
             continue
         seen = _detect(mesh, shard["rgba"][row], shard["landmarks"][row], rng)
         if seen is not None:
-            points = landmark_points(template, shard["shape"][person], shard["expression"][person][order])
+            points = landmark_points(template, shard["shape"][person], expression[person])
             found.append(Sighting(number, image_error(camera, points, seen), yaw_deg, pitch_deg))
     return found
 
@@ -116,12 +108,8 @@ def landmark_points(
     template: Template, shape: Float[np.ndarray, "k"], expression: Float[np.ndarray, "e"]
 ) -> Float[np.ndarray, "468 3"]:
     """Where a head has its landmarks, metres."""
-    used = slice(0, IRIS_LANDMARKS)
     vertices = template.vertices + template.offsets(shape.astype(np.float64), expression.astype(np.float64))
-    points: Float[np.ndarray, "468 3"] = np.einsum(
-        "nk,nkc->nc", template.landmark_weights[used], vertices[template.faces[template.landmark_faces[used]]]
-    )
-    return points
+    return template.landmarks(vertices, slice(IRIS_LANDMARKS))
 
 
 def learn_errors(sightings: Sequence[Sighting], *, factors: int = FACTORS) -> LandmarkErrors:

@@ -160,9 +160,7 @@ class TeacherHead:
 
 def to_eg3d(points: Float[np.ndarray, "n 3"], template: Template) -> Float[np.ndarray, "n 3"]:
     """From the starter's world, metres, to where EG3D's portraits have the face, units."""
-    corners = template.faces[template.landmark_faces[EYE_CORNERS]]
-    weights = template.landmark_weights[EYE_CORNERS]
-    eyes = np.einsum("nci,nc->i", (template.vertices + template.neutral)[corners], weights) / len(EYE_CORNERS)
+    eyes = template.landmarks(template.vertices + template.neutral, EYE_CORNERS).mean(0)
     return (points - eyes - EYES_TO_FACE_M) / UNIT_M + FACE_ORIGIN
 
 
@@ -174,9 +172,7 @@ def numbers_of(z: Tensor) -> Float[np.ndarray, "b k"]:
 def _pool(template: Template, side: float, count: int, random: np.random.Generator) -> Float[np.ndarray, "n 3"]:
     """Canonical points about the landmarks, on the skin, around it, and anywhere, metres."""
     face, skin, shell = (int(share * count) for share in (FACE_SHARE, SKIN_SHARE, SHELL_SHARE))
-    marks = np.einsum(
-        "lci,lc->li", template.vertices[template.faces[template.landmark_faces]], template.landmark_weights
-    )
+    marks = template.landmarks(template.vertices)
     about = marks[random.integers(len(marks), size=face)] + random.normal(0, FACE_M, (face, 3))
     corners = template.vertices[template.faces[random.integers(len(template.faces), size=skin + shell)]]
     weights = random.dirichlet((1.0, 1.0, 1.0), skin + shell)

@@ -7,7 +7,6 @@ The crop is the main path's own, made from landmarks that are off as a detector'
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -26,9 +25,8 @@ from backend.starter_encoder import CROP_SHARE, encoder_input
 from backend.template import Template
 from backend.training.augment import degrade
 from backend.training.backdrop import over_backdrop, sample_backdrop
-from backend.training.portrait_shards import NOBODY, PortraitPlan
+from backend.training.portrait_shards import NOBODY, PortraitPlan, Shard, expressions_for, read_shard
 
-Shard = dict[str, np.ndarray]
 Example = dict[str, np.ndarray]
 USED = (
     "rgba", "canonical", "part", "landmarks", "landmarks_seen", "cam2world", "intrinsics", "light", "person", "z",
@@ -51,7 +49,7 @@ class ExampleMaker:
         plan: Of the shards.
         size_px: Side of the encoder's picture.
         seed: Of all chance.
-        is_clean: No degradation, no noise; for tests and for measuring.
+        is_clean: Photos are not degraded, landmarks and mattes are exact; for tests.
     """
 
     template: Template
@@ -71,7 +69,7 @@ class ExampleMaker:
         chosen = rng.choice(len(shards), min(SHARDS_PER_BATCH, len(shards)), replace=False)
         examples = []
         for number in range(count):
-            shard = read_shard(self.folder / f"{self.plan.name(shards[chosen[number % len(chosen)]])}.npz")
+            shard = _kept_shard(self.folder / f"{self.plan.name(shards[chosen[number % len(chosen)]])}.npz")
             examples.append(self.example(shard, int(rng.integers(len(shard["rgba"]))), rng))
         return {name: np.stack([one[name] for one in examples]) for name in examples[0]}
 
@@ -80,9 +78,8 @@ class ExampleMaker:
         rgba, person = shard["rgba"][row], shard["person"][row]
         photo = over_backdrop(rgba, sample_backdrop(rng, len(rgba)))
         photo = photo if self.is_clean else degrade(photo, rng)
-        codes = {name: shard[name][person].astype(np.float32) for name in ("z", "shape", "expression", "pose")}
-        places = [list(shard["expression_names"]).index(name) for name in self.template.expression_names]
-        codes["expression"] = codes["expression"][places]
+        told = {**shard, "expression": expressions_for(self.template, shard)}
+        codes = {name: told[name][person].astype(np.float32) for name in ("z", "shape", "expression", "pose")}
         if codes["shape"].shape != self.template.shape.shape[:1]:
             raise ModelError(
                 f"Portraits have {len(codes['shape'])} numbers of shape, the starter has {len(self.template.shape)}. "
@@ -119,9 +116,8 @@ class ExampleMaker:
     def _landmarks(self) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "k n 3"]]:
         """Landmarks of the mean head, and what each shape and expression moves them by; metres."""
         template = self.template
-        corners, basis = template.faces[template.landmark_faces], np.concatenate([template.shape, template.expression])
-        rest = np.einsum("nkc,nk->nc", (template.vertices + template.neutral)[corners], template.landmark_weights)
-        return rest, np.einsum("mnkc,nk->mnc", basis[:, corners], template.landmark_weights)
+        moves = template.landmarks(np.concatenate([template.shape, template.expression]))
+        return template.landmarks(template.vertices + template.neutral), moves
 
     def _detected(
         self, shard: Shard, row: int, codes: dict[str, np.ndarray], at_rest: Camera, rng: np.random.Generator
@@ -141,20 +137,9 @@ class ExampleMaker:
 
 
 @lru_cache(maxsize=SHARDS_KEPT)
-def read_shard(path: Path) -> Shard:
-    """What examples need of a shard.
-
-    Raises:
-        ModelError: It is missing, damaged or of another version.
-    """
-    try:
-        with np.load(path) as archive:
-            return {name: archive[name] for name in USED}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise ModelError(
-            f"The portraits {path} are missing, damaged or of another version. Delete the file and start again.",
-            code="result_damaged",
-        ) from error
+def _kept_shard(path: Path) -> Shard:
+    """What examples need of a shard."""
+    return read_shard(path, USED)
 
 
 def in_portrait(camera: Camera, portrait: Portrait, photo_px: int) -> Camera:

@@ -63,11 +63,9 @@ def measures(
         points: Canonical, where colours are compared, metres.
         heads: On so many of them, evenly chosen, every number is changed.
     """
-    corners = template.faces[template.landmark_faces]
 
     def at_landmarks(vertices: Float[np.ndarray, "*k n 3"]) -> Float[Tensor, "*k m 3"]:
-        placed = np.einsum("nw,...nwc->...nc", template.landmark_weights, vertices[..., corners, :])
-        return torch.from_numpy(placed.astype(np.float32))
+        return torch.from_numpy(template.landmarks(vertices).astype(np.float32))
 
     return Measures(
         shape=_surface_factor(template.shape, at_landmarks(template.shape)),

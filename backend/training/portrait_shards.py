@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Synthetic portraits in files: shards of pictures with the truth about every pixel, and a sheet of each to look at."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -11,12 +11,13 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Float16, UInt8
+from jaxtyping import Float, Float16, UInt8
 from PIL import Image
 
 from backend.errors import ModelError, SettingsError
 from backend.output import output_error
 from backend.staging import staging
+from backend.template import Template
 from backend.training.backdrop import over_backdrop, sample_backdrop
 from backend.training.expressions import ARKIT_NAMES
 from backend.training.framing import Framing, sample_framing
@@ -28,6 +29,7 @@ from backend.training.portraits import PortraitScene
 from backend.training.render import contact_sheet, render_portrait
 from backend.training.subject import Rendering
 
+Shard = dict[str, np.ndarray]
 NOBODY = 255  # Label of the background in pictures of parts.
 
 
@@ -153,6 +155,38 @@ def shard_sheet(rgba: UInt8[np.ndarray, "n s s 4"], plan: PortraitPlan, shard: i
     return contact_sheet(shown, 2 * plan.views)
 
 
+def read_shard(path: Path, names: Collection[str]) -> Shard:
+    """Some of a shard's arrays; see ``render_shard``.
+
+    Raises:
+        ModelError: The file is missing, damaged or of another version.
+    """
+    try:
+        with np.load(path) as archive:
+            return {name: archive[name] for name in names}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise ModelError(
+            f"The portraits {path} are missing, damaged or of another version. Delete the file and start again.",
+            code="result_damaged",
+        ) from error
+
+
+def expressions_for(template: Template, shard: Shard) -> Float[np.ndarray, "p e"]:
+    """The expression of each person of a shard, in the template's order.
+
+    Raises:
+        ModelError: Some of the template's expressions are not in the shard.
+    """
+    names = list(shard["expression_names"])
+    missing = [name for name in template.expression_names if name not in names]
+    if missing:
+        raise ModelError(
+            f"The starter has the expression {missing[0]}, the portraits do not. Render new ones with this version.",
+            code="other_version",
+        )
+    return shard["expression"][:, [names.index(name) for name in template.expression_names]]
+
+
 def is_done(folder: Path, plan: PortraitPlan, shard: int) -> bool:
     """Whether a shard is there.
 
@@ -160,13 +194,7 @@ def is_done(folder: Path, plan: PortraitPlan, shard: int) -> bool:
         ModelError: Its file is damaged.
     """
     path = folder / f"{plan.name(shard)}.npz"
-    if not path.exists():
-        return False
-    try:
-        with np.load(path) as archive:
-            return len(archive["rgba"]) == plan.views * len(plan.people_of(shard))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise ModelError(f"{path} is damaged. Delete it and start again.", code="result_damaged") from error
+    return path.exists() and len(read_shard(path, ("rgba",))["rgba"]) == plan.views * len(plan.people_of(shard))
 
 
 def make_folder(folder: Path) -> None:

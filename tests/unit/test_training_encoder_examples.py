@@ -7,7 +7,7 @@ import torch
 
 from backend.crop_camera import project_points
 from backend.errors import ModelError
-from backend.training.encoder_examples import POINTS, ExampleMaker, read_shard
+from backend.training.encoder_examples import POINTS, ExampleMaker
 from tests.small_examples import PLAN, small_shard, write_small_shards
 from tests.small_starter import AXES, small_starter
 
@@ -91,14 +91,14 @@ def test_expressions_stand_in_the_template_s_order(starter, folder):
     np.testing.assert_array_equal(*pair)
 
 
-def test_a_damaged_shard_is_named(starter, tmp_path):
-    path = tmp_path / f"{PLAN.name(1)}.npz"
-    path.write_bytes(b"PK half a shard")
-    with pytest.raises(ModelError, match=path.name) as caught:
-        read_shard(path)
-    assert caught.value.code == "result_damaged"
+def test_expressions_that_portraits_lack_are_told(starter, folder):
+    shard = small_shard(starter, PLAN, 1)
+    shard["expression_names"] = np.array(["somethingElse", *shard["expression_names"][1:]])
+    with pytest.raises(ModelError, match="expression jawOpen, the portraits do not") as caught:
+        maker_of(starter, folder).example(shard, 0, np.random.default_rng(0))
+    assert caught.value.code == "other_version"
+
+
+def test_a_shard_that_is_missing_is_told(starter, tmp_path):
     with pytest.raises(ModelError, match="missing"):
         maker_of(starter, tmp_path).batch(0, range(2, 3), 1)
-    np.savez(tmp_path / "old.npz", rgba=np.zeros(3))
-    with pytest.raises(ModelError, match="another version"):
-        read_shard(tmp_path / "old.npz")

@@ -19,6 +19,7 @@ from backend.training.portrait_shards import (
     NOBODY,
     PortraitPlan,
     make_folder,
+    read_shard,
     render_shard,
     shard_sheet,
     write_portraits,
@@ -137,9 +138,17 @@ def test_only_missing_shards_are_rendered(eggs, tmp_path):
 def test_a_damaged_shard_is_named(eggs, tmp_path):
     path = tmp_path / f"{PLAN.name(0)}.npz"
     path.write_bytes(b"PK half a shard")
-    with pytest.raises(ModelError, match="is damaged") as caught:
-        list(write_portraits(eggs, PLAN, tmp_path, workers=1))
-    assert path.name in str(caught.value) and caught.value.code == "result_damaged"
+    for read in (lambda: list(write_portraits(eggs, PLAN, tmp_path, workers=1)), lambda: read_shard(path, ("rgba",))):
+        with pytest.raises(ModelError, match="damaged") as caught:
+            read()
+        assert path.name in str(caught.value) and caught.value.code == "result_damaged"
+
+
+def test_a_shard_of_another_version_is_named(tmp_path):
+    np.savez(tmp_path / "old.npz", rgba=np.zeros(3))
+    assert list(read_shard(tmp_path / "old.npz", ("rgba",))) == ["rgba"]
+    with pytest.raises(ModelError, match="another version"):
+        read_shard(tmp_path / "old.npz", ("rgba", "light"))
 
 
 def test_a_full_disk_is_an_output_error_and_leaves_nothing(eggs, tmp_path, monkeypatch):
