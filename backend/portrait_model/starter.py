@@ -39,6 +39,8 @@ DETAILS = (
     Focus((0.08, 0.0, -0.005), reach=0.025, gain=3.0),
     Focus((-0.08, 0.0, -0.005), reach=0.025, gain=3.0),
 )
+# A mesh rounds the lips' edges off, which leaves a slit of teeth between lips that touch.
+REST_EXPRESSION = {"mouthClose": 0.1}
 STARTER_SURFACE = SurfaceConfig(resolution=185, smoothing_steps=10, lattice_focus=FACE_LATTICE, details=DETAILS)
 
 
@@ -56,6 +58,7 @@ class StarterModel:
     def __init__(self, starter: Starter, encoder: StarterEncoder | None = None) -> None:
         self.starter, self.encoder = starter, encoder
         self.identity = starter.identity
+        self._rest = np.array([REST_EXPRESSION.get(name, 0.0) for name in starter.template.expression_names])
         self.surface, self.texture = STARTER_SURFACE, TextureConfig()
         config, template = starter.generator.config, starter.template
         self.code_shapes: dict[str, tuple[int, ...]] = {
@@ -108,11 +111,11 @@ class StarterModel:
 
     def at_rest(self, codes: Codes, seen: Codes) -> Codes:
         """Without the photo's expression; how the head stood is in the camera alone, so the pose is at rest."""
-        return replace(codes, expression=codes.expression - seen.expression)
+        return replace(codes, expression=codes.expression - seen.expression + self._rest)
 
     def as_seen(self, codes: Codes, seen: Codes) -> Codes:
         """With the photo's expression."""
-        return replace(codes, expression=codes.expression + seen.expression)
+        return replace(codes, expression=codes.expression + seen.expression - self._rest)
 
     def field(self, codes: Codes) -> StarterField:
         """The head in canonical space, metres."""
