@@ -84,7 +84,7 @@ class Encoding:
     deviations: dict[str, Float[Tensor, "b _"]]
 
 
-class StarterEncoder(nn.Module):
+class CodeEncoder(nn.Module):
     """A small residual network over the picture, a perceptron over the landmarks, and one answer for each code.
 
     Args:
@@ -115,7 +115,6 @@ class StarterEncoder(nn.Module):
         self.doubt = nn.Sequential(
             nn.Linear(config.hidden, DOUBT_FEATURES), nn.SiLU(), nn.Linear(DOUBT_FEATURES, total)
         )
-        self.lift = PlaneLift(channels=config.plane_channels, side_px=config.offset_px)
         self.register_buffer("center", torch.zeros(total))
         self.register_buffer("spread", torch.ones(total))
 
@@ -141,6 +140,18 @@ class StarterEncoder(nn.Module):
         """Set the average and the spread of every number, by name of the answer."""
         self.center.copy_(torch.cat([center[name] for name in self.config.sizes]))
         self.spread.copy_(torch.cat([spread[name] for name in self.config.sizes]))
+
+
+class StarterEncoder(CodeEncoder):
+    """The encoder with its second stage, the plane offset.
+
+    Args:
+        config: Sizes.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config)
+        self.lift = PlaneLift(channels=config.plane_channels, side_px=config.offset_px)
 
 
 class _Residual(nn.Module):

@@ -5,7 +5,7 @@ The planes hold colour and the *outer* surface: hair and clothes. The body's sig
 that no refinement can dent a face; the head is the union of both. World and canonical units are metres.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -70,14 +70,20 @@ class HeadPlanes:
     Args:
         planes: Features over three planes.
         palette: Colour of each part, sRGB, about [0, 1].
+        color_offset: Added to the planes where colours are read; the outer surface never sees it. None for nothing.
     """
 
     planes: Float[Tensor, "b 3 c r r"]
     palette: Float[Tensor, "b p 3"]
+    color_offset: Float[Tensor, "b 3 c r r"] | None = None
 
     def moved(self, offset: Float[Tensor, "b 3 c r r"]) -> "HeadPlanes":
         """With an offset added to the planes."""
-        return HeadPlanes(self.planes + offset, self.palette)
+        return replace(self, planes=self.planes + offset)
+
+    def recolored(self, offset: Float[Tensor, "b 3 c r r"]) -> "HeadPlanes":
+        """With an offset added that changes colours alone."""
+        return replace(self, color_offset=offset if self.color_offset is None else self.color_offset + offset)
 
 
 class PartDecoder(nn.Module):
@@ -213,9 +219,16 @@ class StarterGenerator(nn.Module):
     ) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n 3"]]:
         """Signed distance of hair and clothes, metres, and sRGB colour in about [0, 1], at canonical points."""
         points = warp(points.to(heads.planes.device), self.config.side)
-        features = sample_each_plane(heads.planes.float(), points, side=self.config.side, axes="corrected")
-        outer, color = self.decoder(features.permute(0, 2, 1, 3).flatten(2), heads.palette.float())
+        outer, color = self._read(heads.planes, heads.palette, points)
+        if heads.color_offset is not None:
+            _, color = self._read(heads.planes + heads.color_offset, heads.palette, points)
         return outer * OUTER_SCALE_M, color
+
+    def _read(self, planes: Tensor, palette: Tensor, points: Float[Tensor, "b n 3"]) -> tuple[Tensor, Tensor]:
+        """Raw outer distance and colour at warped points."""
+        features = sample_each_plane(planes.float(), points, side=self.config.side, axes="corrected")
+        outer, color = self.decoder(features.permute(0, 2, 1, 3).flatten(2), palette.float())
+        return outer, color
 
     def body_distance(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
         """Signed distance of the bare head at canonical points, metres."""
