@@ -117,8 +117,9 @@ def know_machine(device: str, threads: int) -> Knowledge:
 
 
 def times_path() -> Path:
-    """Where what is known lies."""
-    return home_folder() / FILE
+    """Where what is known lies: ``$PROTOME_TIMES``, which the add-on sets and reads, else in Protome's own folder."""
+    chosen = os.environ.get("PROTOME_TIMES")
+    return Path(chosen) if chosen else home_folder() / FILE
 
 
 def expected_s(known: Knowledge, settings: Settings, *, photos: int = 1) -> float | None:

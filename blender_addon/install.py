@@ -57,6 +57,11 @@ class Places:
         return self.user_folder / "worker.log"
 
     @property
+    def times(self) -> Path:
+        """What the worker has learnt of this machine's speed."""
+        return self.user_folder / "times.json"
+
+    @property
     def setup_log(self) -> Path:
         """What the set-up writes to stderr."""
         return self.user_folder / "setup.log"
@@ -109,7 +114,10 @@ def worker_command(places: Places) -> Command:
     Raises:
         SetupError: Its Python is missing.
     """
-    additions = {"PYTHONPYCACHEPREFIX": str(places.user_folder / "pycache")}
+    additions = {
+        "PYTHONPYCACHEPREFIX": str(places.user_folder / "pycache"),
+        "PROTOME_TIMES": str(places.times),
+    }
     if places.models_folder:
         additions["PROTOME_HOME"] = str(places.models_folder)
     arguments = (str(worker_python(places)), "-m", "backend", "worker")
@@ -167,7 +175,10 @@ class Setup:
     def __init__(self, places: Places, python: str) -> None:
         script = ROOT / "scripts" / "protome.py"
         arguments = (python, str(script), "--env", str(places.environment), "setup")
-        additions = {"PYTHONPYCACHEPREFIX": str(places.user_folder / "pycache")}
+        additions = {
+        "PYTHONPYCACHEPREFIX": str(places.user_folder / "pycache"),
+        "PROTOME_TIMES": str(places.times),
+    }
         if places.models_folder:
             additions["PROTOME_HOME"] = str(places.models_folder)
         self.fraction = 0.0

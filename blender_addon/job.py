@@ -15,7 +15,7 @@ from pathlib import Path
 
 import bpy
 
-from . import install, protocol
+from . import install, protocol, times
 from .client import Worker
 from .errors import AddonError, HeadError, ProtocolError, WorkerEnded
 from .head import frame_head, import_head, replace_surface, select_head
@@ -109,9 +109,15 @@ def start_invert(photo: Path, settings: dict[str, object], folder: Path) -> None
 
 
 def expected_time_s(model: str, method: str, quality: str) -> float | None:
-    """Seconds that an inversion will take; None where nothing is known yet."""
+    """Seconds that an inversion will take: as in this session, as the worker has measured, or as is usual.
+
+    None where nothing is known yet.
+    """
+    kind = _kind(model, method, quality)
+    if kind in session.measured_s:
+        return session.measured_s[kind]
     usual_s = EXPECTED_S[quality] if model == STARTER else None
-    return session.measured_s.get(_kind(model, method, quality), usual_s)
+    return times.expected_s(places().times, preferences().device, kind) or usual_s
 
 
 def _kind(model: object, method: object, quality: object) -> Kind:

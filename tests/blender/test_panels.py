@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the Protome tab shows at each moment."""
 
+import json
+
 import pytest
 from headless import begin, bpy, pump
 from layout_recorder import draw
@@ -18,6 +20,23 @@ def test_the_choices_and_the_expected_time(create):
     assert "Takes about 60 s" in drawn and drawn[-1] == "Create Head"
     bpy.context.scene.protome.source, bpy.context.scene.protome.quality = "IMAGE", "draft"
     assert "Image" in create() and "Takes about 20 s" in create()
+
+
+def test_the_expected_time_is_what_the_worker_has_measured_on_this_machine(addon, create):
+    path = addon.preferences.places().times
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cpu = {"expected_s": {"starter|protome|balanced": 41.2, "starter|protome|draft": "soon", "eg3d|pti|best": 600}}
+    path.write_text(json.dumps({"version": 1, "last": "cpu", "devices": {"cpu": cpu}}))
+    chosen = bpy.context.scene.protome
+    assert "Takes about 41 s" in create()
+    chosen.quality = "draft"
+    assert "Takes about 20 s" in create()
+    chosen.model, chosen.method, chosen.quality = "eg3d", "pti", "best"
+    assert "Takes about 10 min" in create()
+    for damage in ("", "{", "[]", '{"devices": {"cpu": 1}, "last": "cpu"}', '{"devices": {}, "last": []}'):
+        path.write_text(damage)
+        assert "The first run will show how long it takes" in create()
+    path.unlink()
 
 
 def test_another_model_offers_methods_and_its_time_is_unknown_until_it_ran(addon, create, photo):

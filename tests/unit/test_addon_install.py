@@ -93,6 +93,7 @@ def test_the_worker_runs_in_the_extension_and_writes_elsewhere(root, places):
     assert command.arguments[1:] == ("-m", "backend", "worker") and command.folder == root
     assert command.environment["PROTOME_HOME"] == "/models"
     assert command.environment["PYTHONPYCACHEPREFIX"].startswith(str(places.user_folder))
+    assert command.environment["PROTOME_TIMES"] == str(places.times)
     assert places.user_folder in command.log.parents
 
 

@@ -16,6 +16,7 @@ NEW = Knowledge("cpu", "a machine", Pace(1.0, 1.0), {})
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("PROTOME_HOME", str(tmp_path))
+    monkeypatch.delenv("PROTOME_TIMES", raising=False)
     measured = []
     monkeypatch.setattr(estimate, "measure_pace", lambda device: measured.append(device) or Pace(2.0, 0.5))
     return measured
@@ -141,6 +142,12 @@ def test_a_number_that_is_no_duration_is_damage(home, value):
     times_path().write_text(json.dumps(content))
     assert read_knowledge(times_path(), "cpu") is None
     assert know_machine("cpu", 2).pace == Pace(2.0, 0.5)
+
+
+def test_the_add_on_says_where_the_file_lies(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROTOME_TIMES", str(tmp_path / "extension" / "times.json"))
+    know_machine("cpu", 2)
+    assert (tmp_path / "extension" / "times.json").exists() and not (tmp_path / "times.json").exists()
 
 
 def test_a_place_that_takes_no_file_costs_only_the_knowledge(tmp_path, monkeypatch, home):

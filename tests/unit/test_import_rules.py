@@ -44,7 +44,7 @@ BACKEND_LEVELS = [
 
 ADDON_LEVELS = [
     "errors pipe properties",
-    "protocol photo sliders",
+    "protocol photo sliders times",
     "client carry",
     "install head",
     "preferences",
