@@ -176,9 +176,9 @@ class Setup:
         script = ROOT / "scripts" / "protome.py"
         arguments = (python, str(script), "--env", str(places.environment), "setup")
         additions = {
-        "PYTHONPYCACHEPREFIX": str(places.user_folder / "pycache"),
-        "PROTOME_TIMES": str(places.times),
-    }
+            "PYTHONPYCACHEPREFIX": str(places.user_folder / "pycache"),
+            "PROTOME_TIMES": str(places.times),
+        }
         if places.models_folder:
             additions["PROTOME_HOME"] = str(places.models_folder)
         self.fraction = 0.0
