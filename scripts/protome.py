@@ -75,6 +75,8 @@ def set_up(folder: Path, say: Say) -> None:
     python = make_environment(folder, REQUIREMENTS, say, imports=IMPORTS)
     say(0.92, "Fetching the face detection models")
     fetch_photo_models(python)
+    say(0.98, "Timing this machine")
+    time_machine(python)
     mark_ready(folder, REQUIREMENTS)
     say(1.0, "Protome is ready")
 
@@ -90,6 +92,12 @@ def fetch_photo_models(python: Path) -> None:
     if fetched.returncode != 0:
         lines = (fetched.stdout + fetched.stderr).strip().splitlines() or ["no reason was given"]
         raise SetupError(f"The face detection models could not be fetched: {lines[-1]}")
+
+
+def time_machine(python: Path) -> None:
+    """Let Protome tell how long a head takes before the first one; where this fails, the first run does it."""
+    code = "from backend.config import Settings; from backend.estimate import forecast; forecast(Settings(), 1)"
+    subprocess.run([python, "-c", code], capture_output=True, env=child_environ(PYTHONPATH=str(ROOT)), cwd=ROOT)
 
 
 def run_backend(folder: Path, command: list[str]) -> int:
