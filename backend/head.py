@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The finished head, and the record that lets it be taken up again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -47,20 +48,38 @@ class MorphTarget:
 
 
 @dataclass(frozen=True)
+class RecordedPhoto:
+    """One more photo of the person, beside the main one.
+
+    Args:
+        camera: As the record's.
+        portrait_jpeg: The square portrait crop, as a JPEG file.
+        weight: What it counts beside the other photos, above 0; the best of them has 1.
+        codes: Name to array: its matte, and what of the head was different there from the main photo.
+    """
+
+    camera: dict[str, list[list[float]]]
+    portrait_jpeg: bytes
+    weight: float
+    codes: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
 class HeadRecord:
     """All that is needed to resynthesize a head; stored as JSON in the GLB's node extras.
 
     Args:
         generator: ``id``, ``family``, ``licence`` and ``commercial_use`` ("yes", "no" or "unknown") of the model.
         codes: Name to array: ``ws``, ``shape``, ``expression``, ``plane_offset``; what the generator's family has.
-        camera: ``cam2world`` and ``intrinsics`` of the portrait crop, nested lists.
+        camera: ``cam2world`` and ``intrinsics`` of the main photo's portrait crop, nested lists.
         portrait_jpeg: The square portrait crop that was inverted, as a JPEG file.
-        photo_sha256: Hash of the photo's file.
+        photo_sha256: Hash of the photo's file; of several photos, of their hashes in turn.
         seed: The seed of the run.
         settings: The settings of the run by name.
         sliders: The sliders with their safe ranges.
         slider_values: Values already baked into ``codes`` by earlier resynthesis, by slider name; of
             ``PHOTO_EXPRESSION``, which is never baked in, where it stands.
+        more_photos: Of the same person, beside the main one.
     """
 
     generator: dict[str, str]
@@ -72,6 +91,7 @@ class HeadRecord:
     settings: dict[str, object]
     sliders: list[Slider]
     slider_values: dict[str, float] = field(default_factory=dict)
+    more_photos: list[RecordedPhoto] = field(default_factory=list)
     schema: int = SCHEMA
 
 
@@ -112,6 +132,11 @@ def _moved_mesh(head: Head, values: Mapping[str, float]) -> Mesh:
         return head.mesh
     vertices = head.mesh.vertices + np.sum(offsets, axis=0)
     return replace(head.mesh, vertices=vertices, normals=seamless_normals(vertices, head.mesh))
+
+
+def photos_sha256(hashes: Sequence[str]) -> str:
+    """What a record keeps of the hashes of a head's photos: the one, or the hash of all in turn."""
+    return hashes[0] if len(hashes) == 1 else sha256("".join(hashes).encode("ascii")).hexdigest()
 
 
 def licence_note(generator: Mapping[str, str]) -> str:

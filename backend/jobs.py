@@ -6,7 +6,7 @@ import json
 import math
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args, runtime_checkable
@@ -37,8 +37,8 @@ Outcome = TypeVar("Outcome")
 class Pipeline(Protocol):
     """What jobs need of ``backend.pipeline``; tests put a quick one in its place."""
 
-    def reconstruct(self, photo_path: Path, settings: Settings, report: Report, /) -> "Head":
-        """Turn a photo into a head."""
+    def reconstruct(self, photo_paths: Sequence[Path], settings: Settings, report: Report, /) -> "Head":
+        """Turn photos of a person into a head."""
         ...
 
     def resynthesize(
@@ -128,7 +128,7 @@ def invert_photo(
     load_pipeline: LoadPipeline,
     announce: Callable[[str], None] = lambda _: None,
 ) -> Result:
-    """Turn a photo into a mesh file, and a report and a contact sheet where asked for.
+    """Turn photos of a person into a mesh file, and a report and a contact sheet where asked for.
 
     Args:
         request: What is wanted.
@@ -143,7 +143,7 @@ def invert_photo(
         ProtomeError: Nothing was written.
     """
     settings = settings_from(request.settings)
-    photo, output = Path(request.photo), Path(request.output)
+    photos, output = [Path(photo) for photo in (request.photo, *request.more_photos)], Path(request.output)
     extras = [(request.report, ".json"), (request.preview, ".png")]
     check_output(output, MESH_SUFFIXES)
     for path, suffix in extras:
@@ -151,17 +151,17 @@ def invert_photo(
             check_output(Path(path), [suffix])
     report(Progress("start", 0.0, None))
     pipeline = load_pipeline()
-    announce(pipeline.forecast(settings, 1).sentence)
-    head = pipeline.reconstruct(photo, settings, report)
+    announce(pipeline.forecast(settings, len(photos)).sentence)
+    head = pipeline.reconstruct(photos, settings, report)
     report(Progress("write", 1.0, None))
     content = _content(head, settings) | {"photo_sha256": head.record.photo_sha256}
-    with staging(keep=photo) as stage:
+    with staging(keep=photos) as stage:
         start_s = time.perf_counter()
         stage(output, lambda path: _write_mesh(path, head))
         if request.preview is not None:
             stage(Path(request.preview), lambda path: _write_preview(path, head))
         _finish_report(content, write_s=time.perf_counter() - start_s)
-        pipeline.learn(settings, content["timings_s"], 1)
+        pipeline.learn(settings, content["timings_s"], len(photos))
         if request.report is not None:
             stage(Path(request.report), lambda path: _write_json(path, content))
     return {"output": str(output), "report": content}

@@ -35,13 +35,24 @@ def likeness(
         ``identity_0``, ``identity_-30`` and ``identity_30``: the camera turned around the head by so many degrees.
     """
     truth = _describe(portrait)
-    scores = {}
-    for turn in TURNS_DEG:
-        picture = render_mesh(mesh, texture, turned(camera, turn), RENDER_PX, background=BACKGROUND)
-        found = _describe(picture)
-        distance = 1.0 if truth is None or found is None else descriptor_distance(truth, found)
-        scores[f"identity_{turn}"] = round(distance, 4)
-    return scores
+    return {f"identity_{turn}": _distance(mesh, texture, turned(camera, turn), truth) for turn in TURNS_DEG}
+
+
+def likeness_to_photo(
+    mesh: Mesh,
+    texture: UInt8[np.ndarray, "t t 3"],
+    camera: Camera,
+    portrait: UInt8[np.ndarray, "s s 3"],
+) -> float:
+    """As ``likeness``, from the portrait's own camera alone."""
+    return _distance(mesh, texture, camera, _describe(portrait))
+
+
+def _distance(
+    mesh: Mesh, texture: UInt8[np.ndarray, "t t 3"], camera: Camera, truth: Float[np.ndarray, "128"] | None
+) -> float:
+    found = _describe(render_mesh(mesh, texture, camera, RENDER_PX, background=BACKGROUND))
+    return 1.0 if truth is None or found is None else round(descriptor_distance(truth, found), 4)
 
 
 def turned(camera: Camera, turn_deg: float) -> Camera:

@@ -1,27 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The straight line: a photo becomes a textured head with sliders."""
+"""The straight line: photos of a person become a textured head with sliders."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from torch import Tensor
 
 from backend import estimate
-from backend.alignment import Portrait
 from backend.camera import Camera
 from backend.config import Settings
-from backend.head import Head, HeadRecord, MorphTarget
+from backend.head import PHOTO_EXPRESSION, Head, HeadRecord, MorphTarget, photos_sha256
 from backend.landmarks import Face, detect_face_among
-from backend.likeness import likeness
+from backend.likeness import likeness, likeness_to_photo
 from backend.mask import segment_head
-from backend.mesh import Mesh, mesh_quality, vertex_normals
+from backend.mesh import Mesh, mesh_quality, seamless_normals
 from backend.photo import Photo, read_photo
-from backend.portrait_model.contract import PORTRAIT_PX, CodesT, PortraitModel, TakesCropped
-from backend.portrait_model.kept import KeptHead, from_record, to_record_codes
+from backend.photo_expression import expression_note, first_of_its_group, photo_expression
+from backend.photo_weight import photo_weights
+from backend.portrait_model.contract import PORTRAIT_PX, CodesT, PersonPhoto, PortraitModel, TakesCropped
+from backend.portrait_model.kept import KeptHead, from_record, to_lists, to_record_codes, to_record_photos
 from backend.portrait_model.opening import open_model, open_model_of
-from backend.portrait_record import keep_portrait
+from backend.portrait_record import KeptPortrait, keep_portrait
 from backend.progress import Report
 from backend.recolor import recolor
 from backend.surface import extract_surface
@@ -38,16 +39,16 @@ EXPECTED_S = {
 forecast, learn = estimate.forecast, estimate.learn
 
 
-def reconstruct(photo_path: Path, settings: Settings, report: Report) -> Head:
-    """Invert a photo.
+def reconstruct(photo_paths: Sequence[Path], settings: Settings, report: Report) -> Head:
+    """Invert photos of one person.
 
     Args:
-        photo_path: The picture.
-        settings: The choices.
+        photo_paths: The pictures, at least one. The head gets the expression of the first, the main one.
+        settings: The choices; the face is that of the main photo, of each other it is the largest.
         report: Hears of the progress; may raise ``Cancelled``.
 
     Raises:
-        PhotoError: The picture cannot be read or shows no usable face.
+        PhotoError: A picture cannot be read or shows no usable face.
         ModelError: Weights are missing or damaged.
         SettingsError: A setting cannot work here.
     """
@@ -55,27 +56,33 @@ def reconstruct(photo_path: Path, settings: Settings, report: Report) -> Head:
     with clock.stage("model"):
         model = open_model(settings)
     with clock.stage("photo"):
-        photo = read_photo(photo_path)
+        files = [read_photo(path) for path in photo_paths]
     with clock.stage("face"):
-        portrait, mask, faces = _find(model, photo, settings)
+        photos, faces = _find(model, files, settings)
     with clock.stage("fit"):
-        fit = model.fit(photo, portrait, mask)
+        fit = model.fit(photos)
     with clock.stage("refine"):
-        codes, losses = model.invert(fit, portrait, mask, settings=settings, step=clock.advance)
-    kept = KeptHead(codes, codes, keep_portrait(photo, portrait, mask, fit.camera))
+        seen, losses = model.invert(fit, photos, settings=settings, step=clock.advance)
+    portraits = [_keep(*pair) for pair in zip(photos, fit.cameras, strict=True)]
+    start = 1.0 if settings.expression == "photo" else 0.0
+    kept = KeptHead(model.at_rest(seen[0], seen[0]), seen, portraits, start)
     finished = _finish(model, kept, settings, clock)
     record = HeadRecord(
         generator=model.identity,
         codes=to_record_codes(model, kept),
-        camera=_to_lists(fit.camera),
-        portrait_jpeg=kept.portrait.jpeg,
-        photo_sha256=photo.sha256,
+        camera=to_lists(fit.cameras[0]),
+        portrait_jpeg=kept.portraits[0].jpeg,
+        photo_sha256=photos_sha256([file.sha256 for file in files]),
         seed=settings.seed,
         settings=asdict(settings),
         sliders=[target.slider for target in finished.morph_targets],
+        slider_values=_standing(finished.morph_targets),
+        more_photos=to_record_photos(model, kept),
     )
     head = _complete(finished, record, clock, settings, {**finished.scores, **fit.scores, **losses})
     head.report["faces"] = [_describe(one) for one in faces]
+    if len(files) > 1:
+        head.report["photos"] = [{"name": one.photo.name, "weight": round(one.weight, 3)} for one in photos]
     return head
 
 
@@ -84,7 +91,8 @@ def resynthesize(record: HeadRecord, slider_values: dict[str, float], settings: 
 
     Args:
         record: Of a head that ``reconstruct`` made.
-        slider_values: Slider name to value; the result's sliders stand at 0.
+        slider_values: Slider name to value; the result's sliders stand at 0, but for the photo's expression: it is
+            not baked in, its slider stands at the value given, else where it stood.
         settings: Faces, texture size and device are used; the model is the head's own.
         report: Hears of the progress; may raise ``Cancelled``.
 
@@ -98,28 +106,35 @@ def resynthesize(record: HeadRecord, slider_values: dict[str, float], settings: 
     with clock.stage("model"):
         model = open_model_of(record, settings)
         before = from_record(model, record)
-        kept = replace(before, codes=model.move(before.codes, slider_values))
+        baked = {name: value for name, value in slider_values.items() if name != PHOTO_EXPRESSION}
+        shown = slider_values.get(PHOTO_EXPRESSION, before.photo_expression)
+        kept = replace(before, codes=model.move(before.codes, baked), photo_expression=shown)
     finished = _finish(model, kept, settings, clock)
-    values = record.slider_values
+    values = {name: value for name, value in record.slider_values.items() if name != PHOTO_EXPRESSION}
+    values |= {name: values.get(name, 0.0) + value for name, value in baked.items()}
     new_record = replace(
         record,
         codes=to_record_codes(model, kept),
         settings=record.settings | asdict(settings) | {"model": record.settings.get("model", settings.model)},
         sliders=[target.slider for target in finished.morph_targets],
-        slider_values=values | {name: values.get(name, 0.0) + value for name, value in slider_values.items()},
+        slider_values=values | _standing(finished.morph_targets),
     )
     return _complete(finished, new_record, clock, settings, finished.scores)
 
 
-def _find(
-    model: PortraitModel[CodesT], photo: Photo, settings: Settings
-) -> tuple[Portrait, Float[Tensor, "1 1 s s"], list[Face]]:
-    """The portrait, its matte and all faces of the photo; a model of something else takes the photo as it is."""
+def _find(model: PortraitModel[CodesT], files: list[Photo], settings: Settings) -> tuple[list[PersonPhoto], list[Face]]:
+    """The person in each photo, and all faces of the main one; a model of something else takes photos as they are."""
     if isinstance(model, TakesCropped):
-        return *model.crop(photo), []
-    face, faces = detect_face_among(photo, settings.face or 0)
-    portrait = model.align(photo, face)
-    return portrait, segment_head(portrait), faces
+        return [PersonPhoto(file, *model.crop(file)) for file in files], []
+    found = [detect_face_among(file, 0 if number else settings.face or 0) for number, file in enumerate(files)]
+    portraits = [model.align(file, face) for file, (face, _) in zip(files, found, strict=True)]
+    masks = [segment_head(portrait) for portrait in portraits]
+    weights = photo_weights(portraits, masks)
+    return [PersonPhoto(*one) for one in zip(files, portraits, masks, weights, strict=True)], found[0][1]
+
+
+def _keep(photo: PersonPhoto, camera: Camera) -> KeptPortrait:
+    return replace(keep_portrait(photo.photo, photo.portrait, photo.mask, camera), weight=photo.weight)
 
 
 @dataclass(frozen=True)
@@ -136,32 +151,38 @@ class _Finished:
 
 def _finish(model: PortraitModel[CodesT], head: KeptHead[CodesT], settings: Settings, clock: StageClock) -> _Finished:
     """From codes to mesh, texture and sliders."""
-    field, seen_field = model.field(head.codes), model.field(head.seen)
+    main = head.seen[0]
+    field, seen_field = model.field(head.codes), model.field(main)
     with clock.stage("surface"):
         surface = extract_surface(field, replace(model.surface, faces=settings.faces))
     with clock.stage("unwrap"):
         surface = unwrap_uv(surface)
         bound = model.bind(surface, head.codes)
-        vertices = bound.vertices(head.codes)
-        normals = _seamless_normals(vertices, surface)
-        mesh = Mesh(vertices, surface.faces, normals, surface.uv, surface.vertices)
+        mesh = _placed(surface, bound.vertices(head.codes))
+        expressive = model.as_seen(head.codes, main)
+        shown = mesh if expressive is head.codes else _placed(surface, bound.vertices(expressive))
     with clock.stage("texture"):
+        others = [None, *(bound.vertices(codes) for codes in head.seen[1:])]
         texture = bake_texture(
-            mesh,
-            bound.vertices(head.seen),
+            shown,
+            bound.vertices(main),
             seen_field,
-            photos=[head.portrait.view()],
+            photos=[replace(one.view(), vertices=at) for one, at in zip(head.portraits, others, strict=True)],
             config=replace(model.texture, size_px=settings.texture_px),
-            views=model.views(head.seen),
+            views=model.views(main),
         )
-        if head.codes is not head.seen:
+        if not _look_alike(model, head.codes, main):
             texture = recolor(texture, mesh, before=seen_field, after=field)
     with clock.stage("sliders"):
-        targets = bound.morph_targets(normals)
+        targets, notes = bound.morph_targets(mesh.normals), model.notes(head.codes)
+        if shown is not mesh:
+            photo_target = photo_expression(mesh, shown, start=head.photo_expression)
+            targets = first_of_its_group(photo_target, targets)
+            notes = [*notes, expression_note(head.photo_expression)]
     with clock.stage("likeness"):
         is_face = not isinstance(model, TakesCropped)
-        scores = likeness(mesh, texture, head.portrait.camera, head.portrait.pixels()) if is_face else {}
-    return _Finished(mesh, texture, targets, model.metres_per_unit(head.codes), scores, model.notes(head.codes))
+        scores = _likeness(shown, texture, head.portraits) if is_face else {}
+    return _Finished(mesh, texture, targets, model.metres_per_unit(head.codes), scores, notes)
 
 
 def _complete(
@@ -180,15 +201,29 @@ def _complete(
     return Head(finished.mesh, finished.texture, finished.morph_targets, record, finished.metres_per_unit, report)
 
 
-def _seamless_normals(vertices: Float[np.ndarray, "v 3"], surface: Mesh) -> Float[np.ndarray, "v 3"]:
-    """Vertex normals, the same for all copies that UV seams make of a canonical vertex."""
-    _, first, place = np.unique(surface.vertices, axis=0, return_index=True, return_inverse=True)
-    place = place.reshape(-1)
-    return vertex_normals(vertices[first], place[surface.faces])[place]
+def _likeness(mesh: Mesh, texture: UInt8[np.ndarray, "t t 3"], portraits: list[KeptPortrait]) -> dict[str, float]:
+    """To the main photo from three sides, to each other one from its own."""
+    main, *others = portraits
+    scores = likeness(mesh, texture, main.camera, main.pixels())
+    for number, other in enumerate(others, start=2):
+        scores[f"identity_photo_{number}"] = likeness_to_photo(mesh, texture, other.camera, other.pixels())
+    return scores
 
 
-def _to_lists(camera: Camera) -> dict[str, list[list[float]]]:
-    return {"cam2world": camera.cam2world.tolist(), "intrinsics": camera.intrinsics.tolist()}
+def _placed(surface: Mesh, vertices: Float[np.ndarray, "v 3"]) -> Mesh:
+    """A canonical mesh in the world."""
+    normals = seamless_normals(vertices, surface)
+    return Mesh(vertices, surface.faces, normals, surface.uv, surface.vertices)
+
+
+def _look_alike(model: PortraitModel[CodesT], first: CodesT, second: CodesT) -> bool:
+    """Whether two heads have the same colours."""
+    return np.array_equal(*(model.to_arrays(codes)["ws"] for codes in (first, second)))
+
+
+def _standing(targets: list[MorphTarget]) -> dict[str, float]:
+    """Sliders that do not start at rest, with their values."""
+    return {target.slider.name: target.start for target in targets if target.start}
 
 
 def _describe(face: Face) -> dict[str, object]:

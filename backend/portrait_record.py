@@ -30,16 +30,19 @@ class KeptPortrait:
         jpeg: The square crop, as sharp as the photo or ``LARGEST_CROP_PX``.
         mask: The head's matte, 0 to 255.
         camera: Of the crop.
+        weight: What it counts beside the person's other photos, above 0; the best of them has 1.
     """
 
     jpeg: bytes
     mask: UInt8[np.ndarray, "m m"]
     camera: Camera
+    weight: float = 1.0
 
     def view(self) -> PhotoView:
         """For texturing."""
         pixels = self.pixels()
-        return PhotoView(pixels, np.eye(3), pixels.shape[0], self.camera, self.mask.astype(np.float64) / 255)
+        mask = self.mask.astype(np.float64) / 255
+        return PhotoView(pixels, np.eye(3), pixels.shape[0], self.camera, mask, weight=self.weight)
 
     def pixels(self) -> UInt8[np.ndarray, "s s 3"]:
         """The crop, sRGB.

@@ -2,13 +2,14 @@
 """The messages between the add-on and the worker: one JSON object per line, UTF-8.
 
 ``tests/contract/messages.json`` holds an example of every message and of what is refused; the add-on's own
-reader is tested with the same file. Unknown keys are ignored so that a version of the protocol may grow.
+reader is tested with the same file. Unknown keys are ignored, and keys that came later have defaults, so that a version
+of the protocol may grow.
 """
 
 import json
 import sys
 import types
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from backend.errors import ProtomeError
@@ -33,14 +34,15 @@ class ProtocolError(ProtomeError):
 
 @dataclass(frozen=True)
 class Invert:
-    """Turn a photo into a head.
+    """Turn photos of a person into a head.
 
     Args:
-        photo: Path of the picture.
+        photo: Path of the picture, the main one of several.
         output: Path of the mesh to write; its suffix chooses the format.
         settings: Fields of ``backend.config.Settings``; what is left out takes the default.
         report: Path of the JSON report to write.
         preview: Path of the contact sheet to write.
+        more_photos: Paths of the other pictures of the person.
     """
 
     photo: str
@@ -48,6 +50,7 @@ class Invert:
     settings: dict[str, object]
     report: str | None
     preview: str | None
+    more_photos: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -266,10 +269,11 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
 
 def _checked_dataclass(values: dict[str, Any], kind: type, name: str) -> Any:
     hints = get_type_hints(kind)
-    missing = [item.name for item in fields(kind) if item.name not in values]
+    has_default = {item.name for item in fields(kind) if item.default_factory is not MISSING}
+    missing = [key for key in hints if key not in values and key not in has_default]
     if missing:
         raise ProtocolError(f"{name} lacks {', '.join(missing)}.")
-    return kind(**{key: _checked(values[key], hint, f"{name}.{key}") for key, hint in hints.items()})
+    return kind(**{key: _checked(values[key], hint, f"{name}.{key}") for key, hint in hints.items() if key in values})
 
 
 def _checked_float(value: Any, name: str) -> float:

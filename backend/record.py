@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from backend.errors import RecordError
-from backend.head import SCHEMA, HeadRecord, Slider
+from backend.head import SCHEMA, HeadRecord, RecordedPhoto, Slider
 
 KEY = "protome_record"
 HALF_PRECISION = frozenset({"plane_offset"})  # The one large array; its steps are far above half precision's.
@@ -29,7 +29,7 @@ def record_to_json(record: HeadRecord) -> str:
     content = {
         "schema": record.schema,
         "generator": record.generator,
-        "codes": {name: _pack(name, array) for name, array in record.codes.items()},
+        "codes": _packed(record.codes),
         "camera": record.camera,
         "portrait_jpeg": base64.b64encode(record.portrait_jpeg).decode("ascii"),
         "photo_sha256": record.photo_sha256,
@@ -41,6 +41,16 @@ def record_to_json(record: HeadRecord) -> str:
         ],
         "slider_values": record.slider_values,
     }
+    if record.more_photos:  # Versions that know of one photo alone take up such a head from its main one.
+        content["more_photos"] = [
+            {
+                "camera": photo.camera,
+                "portrait_jpeg": base64.b64encode(photo.portrait_jpeg).decode("ascii"),
+                "weight": photo.weight,
+                "codes": _packed(photo.codes),
+            }
+            for photo in record.more_photos
+        ]
     return json.dumps(content, allow_nan=False, separators=(",", ":"))
 
 
@@ -76,19 +86,36 @@ def _check_schema(content: dict[str, Any]) -> None:
 def _record(content: dict[str, Any]) -> HeadRecord:
     return HeadRecord(
         generator={_text(name): _text(value) for name, value in content["generator"].items()},
-        codes={_text(name): _unpack(array) for name, array in content["codes"].items()},
-        camera={
-            "cam2world": _matrix(content["camera"]["cam2world"], size=4),
-            "intrinsics": _matrix(content["camera"]["intrinsics"], size=3),
-        },
+        codes=_unpacked(content["codes"]),
+        camera=_camera(content["camera"]),
         portrait_jpeg=_bytes(content["portrait_jpeg"]),
         photo_sha256=_text(content["photo_sha256"]),
         seed=_integer(content["seed"]),
         settings={_text(name): value for name, value in content["settings"].items()},
         sliders=[_slider(slider) for slider in content["sliders"]],
         slider_values={_text(name): _number(value) for name, value in content["slider_values"].items()},
+        more_photos=[_photo(photo) for photo in content.get("more_photos", [])],
         schema=content["schema"],
     )
+
+
+def _photo(content: dict[str, Any]) -> RecordedPhoto:
+    weight = _number(content["weight"])
+    if not 0 < weight <= 1:
+        raise ValueError(f"a photo has the weight {weight}")
+    return RecordedPhoto(
+        camera=_camera(content["camera"]),
+        portrait_jpeg=_bytes(content["portrait_jpeg"]),
+        weight=weight,
+        codes=_unpacked(content["codes"]),
+    )
+
+
+def _camera(content: dict[str, Any]) -> dict[str, list[list[float]]]:
+    return {
+        "cam2world": _matrix(content["cam2world"], size=4),
+        "intrinsics": _matrix(content["intrinsics"], size=3),
+    }
 
 
 def _slider(content: dict[str, Any]) -> Slider:
@@ -101,6 +128,14 @@ def _slider(content: dict[str, Any]) -> Slider:
     if slider.minimum > slider.maximum:
         raise ValueError(f"{slider.name} has an empty range")
     return slider
+
+
+def _packed(arrays: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    return {name: _pack(name, array) for name, array in arrays.items()}
+
+
+def _unpacked(content: dict[str, Any]) -> dict[str, np.ndarray]:
+    return {_text(name): _unpack(array) for name, array in content.items()}
 
 
 def _pack(name: str, array: np.ndarray) -> dict[str, Any]:

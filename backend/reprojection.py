@@ -33,6 +33,8 @@ class PhotoView:
         portrait_px: Side of that crop.
         camera: Of the crop; its world is that of the vertices as they were in the photo.
         mask: The head's matte in the crop, 0 to 1, of any size.
+        vertices: The surface as it was in this photo, where it was not as in the main one.
+        weight: Most that its colours are trusted, in (0, 1].
     """
 
     pixels: UInt8[np.ndarray, "h w 3"]
@@ -40,6 +42,8 @@ class PhotoView:
     portrait_px: int
     camera: Camera
     mask: Float[np.ndarray, "m m"]
+    vertices: Float[np.ndarray, "v 3"] | None = None
+    weight: float = 1.0
 
 
 class Reprojection:

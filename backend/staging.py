@@ -5,7 +5,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def check_output(path: Path, suffixes: Collection[str]) -> None:
 
 
 @contextmanager
-def staging(*, keep: Path | None = None) -> Iterator[Stage]:
+def staging(*, keep: Sequence[Path] = ()) -> Iterator[Stage]:
     """Collect results; if the block ends well they replace the files of the same names, else none does.
 
     Yields:
@@ -42,7 +42,7 @@ def staging(*, keep: Path | None = None) -> Iterator[Stage]:
         same name in another folder. What else is written beside it moves along.
 
     Args:
-        keep: A file that no result may replace, such as the photo.
+        keep: Files that no result may replace, such as the photo.
 
     Raises:
         OutputError: Something cannot be written.
@@ -87,10 +87,13 @@ def _make_staging_folder(parent: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix=_staging_prefix(), dir=parent))
 
 
-def _check_keeps(keep: Path | None, targets: list[Path]) -> None:
+def _check_keeps(keep: Sequence[Path], targets: list[Path]) -> None:
     for target in targets:
-        if keep is not None and target.exists() and target.samefile(keep):
-            raise OutputError(f"The result would replace the photo {keep.name}. Choose another name or folder for it.")
+        for kept in keep:
+            if target.exists() and target.samefile(kept):
+                raise OutputError(
+                    f"The result would replace the photo {kept.name}. Choose another name or folder for it."
+                )
 
 
 def _replace(file: Path, target: Path) -> None:

@@ -39,9 +39,9 @@ def bake_texture(
 
     Args:
         mesh: With uv; canonical positions are the vertices where the mesh has none.
-        photo_vertices: The same vertices with the photo's pose and expression, in the world of its camera.
+        photo_vertices: The same vertices with the main photo's pose and expression, in the world of its camera.
         field: Colours by canonical position.
-        photos: The main one first; they share the pose and expression of ``photo_vertices``.
+        photos: The main one first; each serves where it shows the surface best.
         config: Size of the result.
         views: The generator's own pictures of the head in that pose, the most telling first, where these are sharper
             than the field's colours.
@@ -62,25 +62,31 @@ def bake_texture(
     membrane = Membrane(mesh.vertices, mesh.faces, _field_colors(field, canonical))
     normals = membrane.first_copy(vertex_normals(photo_vertices, membrane.first[membrane.faces]))
     if views:
-        made = _reprojections(views, photo_vertices, mesh, small)
+        made = [_reprojection(view, photo_vertices, mesh, small) for view in views]
         own = _merged(_looks(made, small, photo_vertices, normals))
         generated = blend_layers(membrane, small, generated, [own])
     colors = _enlarged(small, generated, texels)
     if photos:
         twin = mirror_image(canonical, mesh.faces)
         symmetry = MIRROR_TRUST * twin.trust * ramp(canonical[:, 1] / field.side, config.symmetric_above)
-        seen = _reprojections(photos, photo_vertices, mesh, texels)
-        layers = _looks(seen, texels, photo_vertices, normals)
-        layers += _looks(seen, texels, twin.carry(photo_vertices), twin.carry(normals), trust=symmetry)
-        colors = blend_layers(membrane, texels, colors, layers)
+        layers, mirrored = [], []
+        for photo in photos:
+            at = photo_vertices if photo.vertices is None else photo.vertices
+            facing = (
+                normals
+                if at is photo_vertices
+                else membrane.first_copy(vertex_normals(at, membrane.first[membrane.faces]))
+            )
+            seen = [_reprojection(photo, at, mesh, texels)]
+            layers += _looks(seen, texels, at, facing)
+            mirrored += _looks(seen, texels, twin.carry(at), twin.carry(facing), trust=symmetry)
+        colors = blend_layers(membrane, texels, colors, layers + mirrored)
     return _to_image(texels, colors, config)
 
 
-def _reprojections(
-    photos: Sequence[PhotoView], vertices: Float[np.ndarray, "v 3"], mesh: Mesh, texels: Texels
-) -> list[Reprojection]:
+def _reprojection(photo: PhotoView, vertices: Float[np.ndarray, "v 3"], mesh: Mesh, texels: Texels) -> Reprojection:
     area_px = np.bincount(texels.triangle, minlength=len(mesh.faces)).astype(np.float64)
-    return [Reprojection(photo, vertices, mesh.faces, area_px) for photo in photos]
+    return Reprojection(photo, vertices, mesh.faces, area_px)
 
 
 def _looks(

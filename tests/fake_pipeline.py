@@ -11,8 +11,8 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Mapping
 from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from PIL import Image
 
 from backend.config import Settings
 from backend.errors import PhotoError
-from backend.head import Head, HeadRecord, MorphTarget, Slider
+from backend.head import Head, HeadRecord, MorphTarget, Slider, photos_sha256
 from backend.mesh import Mesh, vertex_normals
 from backend.progress import Progress, Report
 from backend.timing import Forecast
@@ -28,13 +28,14 @@ from backend.timing import Forecast
 SLIDERS = [Slider("Jaw width", "Shape", -2.0, 2.0), Slider("Smile", "Expression", 0.0, 1.0)]
 
 
-def reconstruct(photo_path: Path, settings: Settings, report: Report, /) -> Head:
+def reconstruct(photo_paths: Sequence[Path], settings: Settings, report: Report, /) -> Head:
     report(Progress("photo", 0.0, None))
-    if not photo_path.is_file():
-        raise PhotoError(f"There is no file {photo_path.name}. Choose a photo.", code="no_file")
-    name = photo_path.stem
-    if "noface" in name:
-        raise PhotoError(f"{photo_path.name} shows no face. Choose another photo.", code="no_face")
+    for photo_path in photo_paths:
+        if not photo_path.is_file():
+            raise PhotoError(f"There is no file {photo_path.name}. Choose a photo.", code="no_file")
+        if "noface" in photo_path.stem:
+            raise PhotoError(f"{photo_path.name} shows no face. Choose another photo.", code="no_face")
+    name = photo_paths[0].stem
     if "broken" in name:
         raise ZeroDivisionError("a mistake in the pipeline")
     if "memory" in name:
@@ -48,7 +49,8 @@ def reconstruct(photo_path: Path, settings: Settings, report: Report, /) -> Head
         report(Progress("refine", 0.1 + 0.8 * step / steps, 0.05 * (steps - step)))
         time.sleep(0.05 if "slow" in name else 0)
     report(Progress("mesh", 0.9, 0.0))
-    return make_head(settings, photo_sha256=hashlib.sha256(photo_path.read_bytes()).hexdigest())
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in photo_paths]
+    return make_head(settings, photo_sha256=photos_sha256(hashes))
 
 
 def resynthesize(record: HeadRecord, slider_values: dict[str, float], settings: Settings, report: Report, /) -> Head:

@@ -61,7 +61,7 @@ class Bench:
     def timed(self, photo: Path) -> tuple[Head, dict[str, float | None]]:
         """The head of a photo and what it cost; ``peak_rss_mb`` is the process's, which also measures."""
         start, start_cpu = time.perf_counter(), time.process_time()
-        head = reconstruct(photo, self.settings, _silent)
+        head = reconstruct([photo], self.settings, _silent)
         cost: dict[str, float | None] = {
             "seconds_wall": time.perf_counter() - start,
             "seconds_cpu": time.process_time() - start_cpu,

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the starter's encoder says of a photo, as inversion uses it: a prior, a start, and a plane offset."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -8,9 +10,9 @@ from torch import Tensor
 
 from backend.alignment import Portrait
 from backend.generator.starter import HeadPlanes, StarterGenerator
-from backend.inversion.losses import photo_loss
+from backend.inversion.looks import Look, photo_terms, show
 from backend.inversion.parametric import LARGEST_SHAPE, CodePrior
-from backend.inversion.view import PhotoRays, render_rays
+from backend.inversion.view import PhotoRays
 from backend.plane_lift import PlaneLift, upsample_offset
 from backend.starter_encoder import Encoding, StarterEncoder, encoder_input
 
@@ -43,29 +45,34 @@ def code_prior(encoding: Encoding) -> CodePrior:
 
 @torch.no_grad()
 def lifted_offset(
-    generator: StarterGenerator, lift: PlaneLift, head: HeadPlanes, view: PhotoRays
+    generator: StarterGenerator, lift: PlaneLift, head: HeadPlanes, views: Sequence[PhotoRays]
 ) -> Float[Tensor, "1 3 c r r"] | None:
-    """The plane offset of one pass; None where it would show the photo worse than none.
+    """The plane offset of one pass; None where it would show the photos worse than none.
 
     Args:
         generator: Renders.
         lift: The encoder's second stage.
         head: The first reconstruction.
-        view: The photo.
+        views: The photos, the main one first; their points are pooled together, the ones that count more, more.
     """
-    color, opacity, outer = render_rays(generator, head, view)
-    inside = torch.maximum(torch.minimum(view.body, outer), view.wall) < 0
-    hit = inside.any(1) & (view.target.mask * view.target.weight > SOLID)
-    if not hit.any():
+    looks = show(generator, head, views)
+    seen = [_seen(*one) for one in zip(looks, views, strict=True)]
+    points, photo, weight = (torch.cat(parts)[None] for parts in zip(*seen, strict=True))
+    if not points.numel():
         return None
-    first = inside.int().argmax(1)
-    points = view.points[torch.arange(len(first), device=first.device), first][hit][None]
     shown = generator.decode(head, points)[1]
-    weight = torch.full_like(points[..., 0], TRAINED_POINTS / points.shape[1])
-    photo = view.target.color[hit][None]
     coarse = lift(head, points, photo, weight, first=shown, side=generator.config.side)
     offset = upsample_offset(coarse, head.planes.shape[-1])
-    moved_color, moved_opacity, _ = render_rays(generator, head.moved(offset), view)
-    before = sum(photo_loss(color, opacity, view.target))
-    after = sum(photo_loss(moved_color, moved_opacity, view.target))
+    before = sum(photo_terms(looks, views))
+    after = sum(photo_terms(show(generator, head.moved(offset), views), views))
     return offset if after < before else None
+
+
+def _seen(look: Look, view: PhotoRays) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"], Float[Tensor, "n"]]:
+    """Canonical points that a photo shows, their colours in the main photo's light, and the trust in each."""
+    inside = torch.maximum(torch.minimum(view.body, look.outer), view.wall) < 0
+    hit = inside.any(1) & (view.target.mask * view.target.weight > SOLID)
+    first = inside.int().argmax(1)
+    points = view.points[torch.arange(len(first), device=first.device), first][hit]
+    weight = torch.full_like(points[..., 0], view.weight * TRAINED_POINTS / max(1, len(points)))
+    return points, look.light.taken_off(view.target.color[hit]), weight

@@ -7,6 +7,7 @@ to the landmarks less the detector's expected error; see ``landmark_errors``.
 Source: STARTER design, "closed-form fit from 2D landmarks alone"; compare Blanz and Vetter 1999, section 4.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,7 +25,10 @@ EXPRESSION_STD = 0.35
 HELD_EXPRESSIONS = ("eyeLook", "mouthClose")
 HELD_STD = 1e-3
 LARGEST_SHAPE = 4.0  # Standard deviations.
+RIGID_MOVES = 6
 IRIS_LANDMARKS = 468  # From here on the face mesh follows the gaze.
+# Share of what an encoder errs about a person that is not the same in all photos of it.
+OWN_ERROR = 0.5
 # What is added to the landmarks' own scatter where nothing is known of errors that they share.
 DETECTION_NOISE_M = 0.0009
 # How far, in deviations of the prior, the most likely head is moved for the sake of its landmarks. At 0.2 to 0.4 the
@@ -76,8 +80,25 @@ class CodePrior:
 
 
 @dataclass(frozen=True)
+class SeenFace:
+    """A face in one photo.
+
+    Args:
+        landmarks: Of the face mesh, portrait widths.
+        lens: Held fixed.
+        prior: Of the head, such as an encoder told it from this photo; the average head when omitted.
+        weight: What the photo counts beside others of the person, above 0.
+    """
+
+    landmarks: Float[np.ndarray, "478 2"]
+    lens: Lens
+    prior: CodePrior | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class _Evidence:
-    """What the landmarks say.
+    """What the landmarks of one photo say.
 
     Args:
         seen: Where they are, portrait widths.
@@ -87,6 +108,8 @@ class _Evidence:
         prior: Inverse standard deviation of each code.
         expected: Most likely codes before anything is seen.
         shape_count: How many of the codes are shapes.
+        lens: Of the photo.
+        weight: Of the photo.
     """
 
     seen: Float[np.ndarray, "n 2"]
@@ -96,18 +119,20 @@ class _Evidence:
     prior: Float[np.ndarray, "k"]
     expected: Float[np.ndarray, "k"]
     shape_count: int
+    lens: Lens
+    weight: float
 
     def points(self, codes: Float[np.ndarray, "k"]) -> Float[np.ndarray, "n 3"]:
         """The landmarks of a head, metres."""
         return self.rest + np.tensordot(codes, self.moves, 1)
 
-    def camera(self, codes: Float[np.ndarray, "k"], lens: Lens, last: Camera | None = None) -> Camera:
+    def camera(self, codes: Float[np.ndarray, "k"], last: Camera | None = None) -> Camera:
         """The camera for known codes; the last one, if there is one, tells the detector's expected error."""
         deviation, points = self.errors.deviation, self.points(codes)
         bias = 0 if last is None else in_image(last, points, self.errors.mean(last))
         return fit_camera(
-            points, self.seen - bias, focal=lens.focal, weights=(deviation.min() / deviation) ** 2,
-            principal_point=lens.principal_point,
+            points, self.seen - bias, focal=self.lens.focal, weights=(deviation.min() / deviation) ** 2,
+            principal_point=self.lens.principal_point,
         )  # fmt: skip
 
 
@@ -125,25 +150,65 @@ def fit_template(
         lens: Held fixed.
         prior: The average head when omitted.
     """
-    evidence = _evidence(template, landmarks, prior or _average_head(template))
-    camera, codes = _most_likely(evidence, lens)
+    return fit_person(template, [SeenFace(landmarks, lens, prior)])[0]
+
+
+def fit_person(template: Template, faces: Sequence[SeenFace]) -> list[ParametricFit]:
+    """As ``fit_template`` for several photos of one person: one shape, an expression and a camera for each.
+
+    Args:
+        template: With landmarks.
+        faces: At least one.
+    """
+    priors = [face.prior or _average_head(template) for face in faces]
+    person = combined_shape(priors, [face.weight for face in faces])
+    evidence = [
+        _evidence(template, face, replace(prior, shape=person.shape, shape_deviation=person.shape_deviation))
+        for face, prior in zip(faces, priors, strict=True)
+    ]
+    found = _most_likely(evidence)
     if template.landmark_errors is not None:
         alone = replace(_scatter(template), bias=template.landmark_errors.bias)
-        evidence = replace(evidence, errors=alone, expected=codes, prior=evidence.prior / TOWARDS_LANDMARKS)
-        camera, codes = _most_likely(evidence, lens)
+        evidence = [
+            replace(one, errors=alone, expected=codes, prior=one.prior / TOWARDS_LANDMARKS)
+            for one, (_, codes) in zip(evidence, found, strict=True)
+        ]
+        found = _most_likely(evidence)
+    return [_fit(one, *pair) for one, pair in zip(evidence, found, strict=True)]
+
+
+def combined_shape(priors: Sequence[CodePrior], weights: Sequence[float]) -> CodePrior:
+    """One belief about a person's shape from the beliefs of several photos, the sure ones counting more.
+
+    The expressions are the first photo's. What errs about a person errs in all photos of it alike in part: only
+    ``OWN_ERROR`` of a belief's variance is averaged out.
+
+    Args:
+        priors: Of each photo.
+        weights: Of each photo.
+    """
+    precision = np.stack([weight / prior.shape_deviation**2 for prior, weight in zip(priors, weights, strict=True)])
+    share = precision / precision.sum(0)
+    shape = (share * np.stack([prior.shape for prior in priors])).sum(0)
+    variance = (share * np.stack([prior.shape_deviation**2 for prior in priors])).sum(0)
+    left = 1 - OWN_ERROR * (1 - (share**2).sum(0))
+    return replace(priors[0], shape=shape, shape_deviation=np.sqrt(variance * left))
+
+
+def _fit(evidence: _Evidence, camera: Camera, codes: Float[np.ndarray, "k"]) -> ParametricFit:
     left = image_error(camera, evidence.points(codes), evidence.seen) - evidence.errors.mean(camera)
     count = evidence.shape_count
     return ParametricFit(camera, codes[:count], codes[count:], float(np.median(np.linalg.norm(left, axis=1))))
 
 
-def _most_likely(evidence: _Evidence, lens: Lens) -> tuple[Camera, Float[np.ndarray, "k"]]:
-    """Camera and codes in turns."""
-    codes = evidence.expected
-    camera = evidence.camera(codes, lens)
+def _most_likely(evidence: Sequence[_Evidence]) -> list[tuple[Camera, Float[np.ndarray, "k"]]]:
+    """Cameras and codes in turns, for each photo."""
+    codes = [one.expected for one in evidence]
+    cameras = [one.camera(each) for one, each in zip(evidence, codes, strict=True)]
     for _ in range(ROUNDS):
-        codes = _solve_codes(evidence, camera, codes)
-        camera = evidence.camera(codes, lens, camera)
-    return camera, codes
+        codes = _solve_codes(evidence, cameras, codes)
+        cameras = [one.camera(*rest) for one, *rest in zip(evidence, codes, cameras, strict=True)]
+    return list(zip(cameras, codes, strict=True))
 
 
 def _scatter(template: Template) -> LandmarkErrors:
@@ -158,38 +223,72 @@ def _average_head(template: Template) -> CodePrior:
     return CodePrior(np.zeros(shapes), np.zeros(expressions), np.ones(shapes), deviations)
 
 
-def _evidence(template: Template, landmarks: Float[np.ndarray, "478 2"], prior: CodePrior) -> _Evidence:
+def _evidence(template: Template, face: SeenFace, prior: CodePrior) -> _Evidence:
     used = slice(0, IRIS_LANDMARKS)
     corners = template.faces[template.landmark_faces[used]]
     weights = template.landmark_weights[used]
     basis = np.concatenate([template.shape, template.expression])
     return _Evidence(
-        seen=landmarks[used],
+        seen=face.landmarks[used],
         rest=np.einsum("nci,nc->ni", (template.vertices + template.neutral)[corners], weights),
         moves=np.einsum("knci,nc->kni", basis[:, corners], weights),
         errors=template.landmark_errors or _scatter(template),
         prior=1 / np.concatenate([prior.shape_deviation, prior.expression_deviation]),
         expected=np.concatenate([prior.shape, prior.expression]),
         shape_count=len(template.shape),
+        lens=face.lens,
+        weight=face.weight,
     )
 
 
-def _solve_codes(evidence: _Evidence, camera: Camera, codes: Float[np.ndarray, "k"]) -> Float[np.ndarray, "k"]:
-    """The codes, the head free to turn and shift a little before the camera; expressions are kept in 0 to 1.
+def _solve_codes(
+    evidence: Sequence[_Evidence], cameras: Sequence[Camera], codes: Sequence[Float[np.ndarray, "k"]]
+) -> list[Float[np.ndarray, "k"]]:
+    """The codes for each photo, the head free to turn and shift a little before each camera.
 
-    The projection is linearised at the last codes.
+    The unknowns are the shape, and each photo's expression, kept in 0 to 1, and small move. The projection is
+    linearised at the last codes.
     """
+    shapes, count = evidence[0].shape_count, len(codes[0])
+    own = count - shapes + RIGID_MOVES
+    believed = evidence[0].prior[:shapes]
+    rows, goals = (
+        [np.eye(shapes, shapes + own * len(evidence)) * believed[:, None]],
+        [believed * evidence[0].expected[:shapes]],
+    )
+    for number, (one, camera, last) in enumerate(zip(evidence, cameras, codes, strict=True)):
+        design, gap = _linearized(one, camera, last)
+        place = np.zeros((len(design), shapes + own * len(evidence)))
+        begin = shapes + own * number
+        place[:, :shapes], place[:, begin : begin + own] = design[:, :shapes], design[:, shapes:]
+        rows.append(place)
+        goals.append(gap)
+    expressions, free = np.ones(count - shapes), np.full(RIGID_MOVES, np.inf)
+    low = [-np.full(shapes, LARGEST_SHAPE), *[0 * expressions, -free] * len(evidence)]
+    high = [np.full(shapes, LARGEST_SHAPE), *[expressions, free] * len(evidence)]
+    bounds = np.concatenate(low), np.concatenate(high)
+    found = lsq_linear(np.concatenate(rows), np.concatenate(goals), bounds=bounds, max_iter=60).x
+    apart = found[shapes:].reshape(len(evidence), own)[:, : count - shapes]
+    return [np.concatenate([found[:shapes], expression]) for expression in apart]
+
+
+def _linearized(
+    evidence: _Evidence, camera: Camera, codes: Float[np.ndarray, "k"]
+) -> tuple[Float[np.ndarray, "r u"], Float[np.ndarray, "r"]]:
+    """What one photo asks of the codes, and of small moves of the head, and what its expression's prior does."""
     count, points = len(codes), evidence.points(codes)
     slopes = _slopes(camera, points, np.concatenate([evidence.moves, _rigid_moves(points)]))
     gap = image_error(camera, points, evidence.seen) - evidence.errors.mean(camera)
     gap += np.tensordot(codes, slopes[:count], 1)
-    design = evidence.errors.whiten(slopes)
-    rows = np.concatenate([design, np.diag(evidence.prior) @ np.eye(count, design.shape[1])])
-    goals = np.concatenate([evidence.errors.whiten(gap[None])[:, 0], evidence.prior * evidence.expected])
-    free = np.full(design.shape[1] - count, np.inf)
-    shapes, expressions = np.full(evidence.shape_count, LARGEST_SHAPE), np.ones(count - evidence.shape_count)
-    bounds = np.concatenate([-shapes, 0 * expressions, -free]), np.concatenate([shapes, expressions, free])
-    return lsq_linear(rows, goals, bounds=bounds, max_iter=60).x[:count]
+    asked = evidence.errors.whiten(np.concatenate([slopes, gap[None]])) * np.sqrt(evidence.weight)
+    # The same least squares in as many rows as there are unknowns.
+    asked = np.linalg.qr(asked, mode="r")
+    own = np.zeros((count - evidence.shape_count, asked.shape[1]))
+    expressions = np.arange(evidence.shape_count, count)
+    own[:, expressions] = np.diag(evidence.prior[expressions])
+    own[:, -1] = evidence.prior[expressions] * evidence.expected[expressions]
+    rows = np.concatenate([asked, own])
+    return rows[:, :-1], rows[:, -1]
 
 
 def _rigid_moves(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "6 n 3"]:

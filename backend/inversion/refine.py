@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a fitted head to codes that show the photo: choose a start, then refine ``ws``, then a plane offset.
+"""From a fitted head to codes that show the photos: choose a start, then refine ``ws``, then a plane offset.
 
 The generator's weights never change, so that sliders keep their meaning. The symmetry prior acts in canonical space,
 where a tilted or smiling head mirrors onto itself; the parametric head is the depth guide.
@@ -9,7 +9,7 @@ Source:
     for the plane offset in place of tuned weights.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,16 +18,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from backend.generator.starter import HeadPlanes, StarterGenerator
+from backend.inversion.looks import Look, average, photo_terms, show
 from backend.inversion.losses import (
     bare_face_loss,
     geometry_loss,
     mirror_image,
     pattern_loss,
-    photo_loss,
     total_variation,
 )
 from backend.inversion.method import Inversion, Step
-from backend.inversion.view import PhotoRays, render_rays
+from backend.inversion.view import PhotoRays
 
 SILHOUETTE_WEIGHT = 0.25
 START_SILHOUETTE_WEIGHT = 1.0
@@ -42,6 +42,7 @@ KEEP_WEIGHT = 1.0
 KEEP_POINTS = 3000
 UNSEEN_M = 0.02
 SYMMETRY_POINTS = 6000
+TWIN_POINTS = 4000
 # Less than this and a lock grew down beside the sample's brow.
 GEOMETRY_WEIGHT = 0.5
 GEOMETRY_TOLERANCE_M = 0.005
@@ -70,17 +71,17 @@ class RefineConfig:
 def choose_start(
     generator: StarterGenerator,
     heads: Float[Tensor, "k z_dim"],
-    view: PhotoRays,
+    views: Sequence[PhotoRays],
     step: Step,
     *,
     chosen: float,
 ) -> Float[Tensor, "1 z_dim"]:
-    """The described head that looks most like the photo, with the hair style and the top that suit it best.
+    """The described head that looks most like the photos, with the hair style and the top that suit it best.
 
     Args:
         generator: Renders.
         heads: Descriptions to choose from.
-        view: The photo, coarsely sampled.
+        views: The photos, coarsely sampled.
         step: Called with the done share.
         chosen: Number in a description that stands for a choice.
     """
@@ -91,7 +92,7 @@ def choose_start(
         nonlocal done
         losses = []
         for head in heads:
-            losses.append(_start_loss(generator, head[None], view))
+            losses.append(_start_loss(generator, head[None], views))
             done += 1
             step(done / tries)
         return heads[losses.index(min(losses)), None]
@@ -109,10 +110,10 @@ def choice_number(generator: StarterGenerator, candidates: Float[Tensor, "k z_di
     )
 
 
-def _start_loss(generator: StarterGenerator, z: Float[Tensor, "1 z_dim"], view: PhotoRays) -> float:
-    color, opacity, _ = render_rays(generator, generator.planes(generator.map(z)), view)
-    color_part, silhouette = photo_loss(color, opacity, view.target)
-    pattern = pattern_loss(color, view.target)
+def _start_loss(generator: StarterGenerator, z: Float[Tensor, "1 z_dim"], views: Sequence[PhotoRays]) -> float:
+    looks = show(generator, generator.planes(generator.map(z)), views)
+    pattern = average([pattern_loss(look.color, view.target) for look, view in zip(looks, views, strict=True)], views)
+    color_part, silhouette = photo_terms(looks, views)
     return float(color_part + START_SILHOUETTE_WEIGHT * silhouette + START_PATTERN_WEIGHT * pattern)
 
 
@@ -129,27 +130,27 @@ def refine(
     generator: StarterGenerator,
     start: Float[Tensor, "1 z_dim"],
     candidates: Float[Tensor, "k z_dim"],
-    view: PhotoRays,
+    views: Sequence[PhotoRays],
     *,
     config: RefineConfig,
     random: torch.Generator,
     step: Step,
 ) -> Inversion:
-    """Optimise the description behind ``ws``, then the plane offset, on one photo.
+    """Optimise the description behind ``ws``, then the plane offset, on photos of one person.
 
     Args:
         generator: Its weights stay.
         start: Of the candidates.
         candidates: Their spread says what is likely.
-        view: The photo.
+        views: The photos, the main one first.
         config: How long.
         random: Draws the points of the symmetry prior.
         step: Called with the done share at every step.
     """
     total = max(1, config.code_steps + config.offset_steps)
-    ws, code_losses = _refine_codes(generator, start, candidates, view, config, lambda done: step(done / total))
+    ws, code_losses = _refine_codes(generator, start, candidates, views, config, lambda done: step(done / total))
     offset, losses = _refine_offset(
-        generator, ws, view, config, random, lambda done: step((config.code_steps + done) / total)
+        generator, ws, views, config, random, lambda done: step((config.code_steps + done) / total)
     )
     return Inversion(ws, offset, losses=losses or code_losses)
 
@@ -158,7 +159,7 @@ def _refine_codes(
     generator: StarterGenerator,
     start: Tensor,
     candidates: Tensor,
-    view: PhotoRays,
+    views: Sequence[PhotoRays],
     config: RefineConfig,
     step: Callable[[int], None],
 ) -> tuple[Tensor, dict[str, float]]:
@@ -175,9 +176,9 @@ def _refine_codes(
     losses: dict[str, float] = {}
     for number in range(config.code_steps):
         _set_rate(optimizer, config.code_rate, number / config.code_steps)
-        color, opacity, outer = render_rays(generator, generator.planes(generator.map(z)), view)
-        color_part, silhouette = photo_loss(color, opacity, view.target)
-        bare = bare_face_loss(outer, view.points, clearance=CLEARANCE_M)
+        looks = show(generator, generator.planes(generator.map(z)), views)
+        color_part, silhouette = photo_terms(looks, views)
+        bare = _bare_face(looks, views)
         likely = ((z - mean) / spread).square().mean()
         loss = color_part + SILHOUETTE_WEIGHT * silhouette + BARE_FACE_WEIGHT * bare + LIKELY_WEIGHT * likely
         optimizer.zero_grad()
@@ -194,7 +195,7 @@ def _refine_codes(
 def _refine_offset(
     generator: StarterGenerator,
     ws: Tensor,
-    view: PhotoRays,
+    views: Sequence[PhotoRays],
     config: RefineConfig,
     random: torch.Generator,
     step: Callable[[int], None],
@@ -203,21 +204,27 @@ def _refine_offset(
         head = generator.planes(ws)
     coarse = head.planes.new_zeros((1, *_coarse_shape(head.planes))).requires_grad_(True)
     optimizer = torch.optim.Adam([coarse], lr=config.offset_rate, betas=(0.9, 0.99))
-    surface = _surface_points(generator, head, view)
+    seen = [_surface_points(generator, head, view) for view in views]
+    surface = torch.cat(seen)
+    one_sided = surface if len(views) == 1 else _without_seen_twin(surface)
     with torch.no_grad():
-        prior = generator.decode(head, view.points.reshape(1, -1, 3))[0].reshape(view.body.shape)
-        guide = _Guide.of(generator, head, view.guide, surface)
+        priors = [_outer(generator, head, view) for view in views]
+        guide = _Guide.of(generator, head, views[0].guide, surface)
     losses: dict[str, float] = {}
     for number in range(config.offset_steps):
         _set_rate(optimizer, config.offset_rate, number / config.offset_steps)
         moved = head.moved(_upsample(coarse, head.planes))
-        color, opacity, outer = render_rays(generator, moved, view)
-        color_part, silhouette = photo_loss(color, opacity, view.target)
-        bare = bare_face_loss(outer, view.points, clearance=CLEARANCE_M)
-        symmetry = _symmetry_loss(generator, moved, surface, random)
+        looks = show(generator, moved, views)
+        color_part, silhouette = photo_terms(looks, views)
+        bare = _bare_face(looks, views)
+        symmetry = _symmetry_loss(generator, moved, one_sided, random)
         loss = color_part + SILHOUETTE_WEIGHT * silhouette + BARE_FACE_WEIGHT * bare + SYMMETRY_WEIGHT * symmetry
         kept = _keep_loss(generator, moved, guide, random)
-        geometry = geometry_loss(outer, prior, tolerance=GEOMETRY_TOLERANCE_M)
+        departures = [
+            geometry_loss(look.outer, prior, tolerance=GEOMETRY_TOLERANCE_M)
+            for look, prior in zip(looks, priors, strict=True)
+        ]
+        geometry = average(departures, views)
         loss = loss + KEEP_WEIGHT * kept + GEOMETRY_WEIGHT * geometry
         loss = loss + OFFSET_TV_WEIGHT * total_variation(coarse) + OFFSET_SIZE_WEIGHT * coarse.square().mean()
         optimizer.zero_grad()
@@ -241,6 +248,23 @@ def _coarse_shape(planes: Float[Tensor, "1 3 c r r"]) -> tuple[int, int, int, in
 def _upsample(coarse: Float[Tensor, "1 3 c k k"], planes: Float[Tensor, "1 3 c r r"]) -> Float[Tensor, "1 3 c r r"]:
     flat = functional.interpolate(coarse.flatten(0, 1), size=planes.shape[-2:], mode="bicubic", align_corners=False)
     return flat.unflatten(0, coarse.shape[:2])
+
+
+def _bare_face(looks: Sequence[Look], views: Sequence[PhotoRays]) -> Float[Tensor, ""]:
+    pairs = zip(looks, views, strict=True)
+    return average([bare_face_loss(look.outer, view.points, clearance=CLEARANCE_M) for look, view in pairs], views)
+
+
+def _outer(generator: StarterGenerator, head: HeadPlanes, view: PhotoRays) -> Float[Tensor, "n s"]:
+    return generator.decode(head, view.points.reshape(1, -1, 3))[0].reshape(view.body.shape)
+
+
+def _without_seen_twin(surface: Float[Tensor, "n 3"]) -> Float[Tensor, "m 3"]:
+    """Points whose mirror image no photo shows; where both are shown, each photo tells of its own."""
+    thinned = surface[:: max(1, len(surface) // TWIN_POINTS)]
+    twin = mirror_image(surface)
+    is_alone = [torch.cdist(block, thinned).amin(1) > UNSEEN_M / 2 for block in twin.split(1000)]
+    return surface[torch.cat(is_alone)] if is_alone and len(thinned) else surface
 
 
 @torch.no_grad()

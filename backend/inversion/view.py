@@ -55,6 +55,7 @@ class PhotoRays:
         size_px: The rays come from a square picture of this side.
         index: Pixel of each ray in that picture, row by row.
         guide: Canonical points all over the head's first surface, seen or not.
+        weight: What the photo counts beside others of the person, above 0.
     """
 
     points: Float[Tensor, "n s 3"]
@@ -65,6 +66,7 @@ class PhotoRays:
     size_px: int
     index: Int[np.ndarray, "n"]
     guide: Float[Tensor, "g 3"]
+    weight: float = 1.0
 
 
 def photo_rays(
@@ -78,6 +80,7 @@ def photo_rays(
     coverage: Float[Tensor, "1 1 s s"],
     chin: float,
     size_px: int,
+    weight: float = 1.0,
 ) -> PhotoRays:
     """Sample the rays of a portrait that can meet the head.
 
@@ -91,6 +94,7 @@ def photo_rays(
         coverage: Where the photo shows something.
         chin: Its height in the portrait, portrait widths from the top.
         size_px: Rays along an edge.
+        weight: What the photo counts beside others of the person, above 0.
     """
     small = functional.interpolate(torch.cat([image, mask, coverage], dim=1), size=(size_px, size_px), mode="area")[0]
     origin, directions = rays(camera, size_px)
@@ -107,10 +111,10 @@ def photo_rays(
     shape = depth.shape
     device = generator.body.device
     pixels = small.reshape(5, -1).T[torch.from_numpy(wanted)].to(device)
-    weight = (pixels[:, 4] > 0.99).float()
+    known = (pixels[:, 4] > 0.99).float()
     row = torch.from_numpy((wanted // size_px + 0.5) / size_px).float().to(device)
-    outline = weight * (1 - (1 - BELOW_CHIN) * ((row - chin) / 0.05).clamp(0, 1))
-    target = Target((pixels[:, :3] + 1) / 2, pixels[:, 3], weight, outline)
+    outline = known * (1 - (1 - BELOW_CHIN) * ((row - chin) / 0.05).clamp(0, 1))
+    target = Target((pixels[:, :3] + 1) / 2, pixels[:, 3], known, outline)
     return PhotoRays(
         canonical.reshape(*shape, 3).to(device),
         torch.from_numpy(spacing).float().to(device),
@@ -120,6 +124,7 @@ def photo_rays(
         size_px,
         wanted,
         torch.from_numpy(guide.vertices).float().to(device),
+        weight,
     )
 
 

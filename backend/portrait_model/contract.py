@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the main path needs of a model, whatever its family: the one interface between pipeline and generators."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
@@ -27,17 +27,34 @@ CodesT_contra = TypeVar("CodesT_contra", contravariant=True)
 
 
 @dataclass(frozen=True)
-class Fit(Generic[CodesT]):
-    """What the landmarks alone say of a head.
+class PersonPhoto:
+    """A photo and the person in it.
 
     Args:
-        camera: Of the portrait, in the model's world.
-        codes: Where inversion starts.
+        photo: As read.
+        portrait: As the model wants it.
+        mask: Share of the person in each of the portrait's pixels.
+        weight: What it counts beside the person's other photos, above 0; the best of them has 1.
+    """
+
+    photo: Photo
+    portrait: Portrait
+    mask: Float[Tensor, "1 1 s s"]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Fit(Generic[CodesT]):
+    """What the landmarks alone say of a person.
+
+    Args:
+        cameras: Of each portrait, in the model's world.
+        codes: Where inversion starts: the same person as in each photo, so with its expression.
         scores: For the report.
     """
 
-    camera: Camera
-    codes: CodesT
+    cameras: list[Camera]
+    codes: list[CodesT]
     scores: dict[str, float]
 
 
@@ -84,25 +101,29 @@ class PortraitModel(Protocol[CodesT]):
         """The square that the model wants to see of a face."""
         ...
 
-    def fit(self, photo: Photo, portrait: Portrait, mask: Float[Tensor, "1 1 s s"], /) -> Fit[CodesT]:
-        """The camera, and a first guess of the head."""
+    def fit(self, photos: Sequence[PersonPhoto], /) -> Fit[CodesT]:
+        """The cameras, and a first guess of the head.
+
+        Args:
+            photos: Of one person, at least one; the main one first.
+        """
         ...
 
     def invert(
         self,
         fit: Fit[CodesT],
-        portrait: Portrait,
-        mask: Float[Tensor, "1 1 s s"],
+        photos: Sequence[PersonPhoto],
         *,
         settings: Settings,
         step: Callable[[float], None],
-    ) -> tuple[CodesT, dict[str, float]]:
-        """Codes that show the portrait from its camera, and the last losses by name.
+    ) -> tuple[list[CodesT], dict[str, float]]:
+        """Codes that show each portrait from its camera, and the last losses by name.
+
+        All codes are one person's: only what a face does, such as its expression, differs between them.
 
         Args:
-            fit: The camera is kept.
-            portrait: The picture.
-            mask: The head's matte.
+            fit: The cameras are kept.
+            photos: As for the fit.
             settings: The method, one of ``methods``, quality and seed are used.
             step: Called with the done share, often.
 

@@ -5,6 +5,7 @@ No face is looked for, so that nothing that needs one takes part: no landmarks, 
 the eyes, no likeness. The camera is searched, and the sliders are the strongest directions of the weights.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,7 @@ from backend.inversion.method import PosedPortrait, Start
 from backend.inversion.plane_model import front_camera
 from backend.photo import Photo
 from backend.portrait_model.camera_search import search_camera
-from backend.portrait_model.contract import PORTRAIT_PX, Fit
+from backend.portrait_model.contract import PORTRAIT_PX, Fit, PersonPhoto
 from backend.portrait_model.placement import SUBJECT_PLACEMENTS
 from backend.portrait_model.plane_codes import PlaneCodes
 from backend.portrait_model.published import PublishedModel
@@ -84,8 +85,18 @@ class CroppedModel(PublishedModel):
         is_on_white = self.generator.config.render.white_back
         return portrait, self._matte(photo, image) if is_on_white else whole
 
-    def fit(self, _: Photo, portrait: Portrait, mask: Float[Tensor, "1 1 s s"]) -> Fit[PlaneCodes]:
-        """The camera and a first code, searched together from the generator's frontal camera on."""
+    def fit(self, photos: Sequence[PersonPhoto]) -> Fit[PlaneCodes]:
+        """The camera and a first code, searched together from the generator's frontal camera on.
+
+        Raises:
+            PhotoError: There are several photos; without a face their codes would not be the same subject's.
+        """
+        if len(photos) > 1:
+            raise PhotoError(
+                f"This model makes {self.subject}s, and those from one picture only. Leave out all photos but one.",
+                code="one_photo_only",
+            )
+        portrait, mask = photos[0].portrait, photos[0].mask
         front = cameras_of(front_camera(self.generator))
         picture = PosedPortrait(portrait.image, mask, portrait.coverage, front).to(self._device)
         yaws, pitches = TURNS_DEG[self.subject]
@@ -95,7 +106,7 @@ class CroppedModel(PublishedModel):
         pose, lens = (one[0].double().cpu().numpy() for one in (found.cameras.cam2world, found.cameras.intrinsics))
         codes = PlaneCodes(found.ws[0].cpu().numpy(), self.placement.metres_per_unit)
         scores = {"yaw_deg": round(found.yaw_deg, 2), "pitch_deg": round(found.pitch_deg, 2)}
-        return Fit(self._from_generator(Camera(pose, lens)), codes, scores)
+        return Fit([self._from_generator(Camera(pose, lens))], [codes], scores)
 
     def notes(self, _: PlaneCodes) -> list[str]:
         """That no face took part."""

@@ -6,7 +6,7 @@ space is the rest pose; its world is the photo's pose where a body model is inst
 world keeps its unit, which ``metres_per_unit`` turns into metres.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -29,7 +29,7 @@ from backend.landmarks import Face
 from backend.mesh import Mesh
 from backend.photo import Photo
 from backend.portrait_model.bodies import Bodies, turns_deg
-from backend.portrait_model.contract import PORTRAIT_PX, Fit
+from backend.portrait_model.contract import PORTRAIT_PX, Fit, PersonPhoto
 from backend.portrait_model.explore import explore_directions
 from backend.portrait_model.eye_distance import metres_per_unit
 from backend.portrait_model.field_mesh import FieldMesh
@@ -104,50 +104,61 @@ class PublishedModel:
         """The crop that the family was trained on."""
         return self._framing.align(photo, face, size_px=PORTRAIT_PX)
 
-    def fit(self, _: Photo, portrait: Portrait, mask: Float[Tensor, "1 1 s s"]) -> Fit[PlaneCodes]:
-        """The camera from the landmarks, the pose of neck and head where the generator knows, and the average head."""
-        camera, residual_m = self._framing.fit(portrait)
-        scores = {"landmark_mm": round(1000 * residual_m, 3)}
+    def fit(self, photos: Sequence[PersonPhoto]) -> Fit[PlaneCodes]:
+        """Cameras from the landmarks, the pose of neck and head where the generator knows, and the average head.
+
+        The pose is the main photo's; the other photos' cameras are carried along with that head.
+        """
+        placed = [self._framing.fit(one.portrait) for one in photos]
+        cameras = [camera for camera, _ in placed]
+        scores = {"landmark_mm": round(1000 * placed[0][1], 3)}
         pose: Float[np.ndarray, "6"] | None = None
         if self._bodies is not None:
-            pose, camera = self._bodies.fit(portrait.image, mask, camera)
+            pose, cameras[0] = self._bodies.fit(photos[0].portrait.image, photos[0].mask, cameras[0])
+        body = self._body(pose)
+        if body is not None:
+            cameras[1:] = [Camera(body.head_motion @ one.cam2world, one.intrinsics) for one in cameras[1:]]
         if pose is not None:
             scores |= dict(zip(("neck_deg", "head_deg"), np.round(turns_deg(pose), 2).tolist(), strict=True))
         ws = self._posed_model(pose).mean_ws[0].cpu().numpy()
-        return Fit(self._from_generator(camera), PlaneCodes(ws, self.placement.metres_per_unit, pose=pose), scores)
+        codes = PlaneCodes(ws, self.placement.metres_per_unit, pose=pose)
+        return Fit([self._from_generator(camera) for camera in cameras], [codes] * len(photos), scores)
 
     def invert(
         self,
         fit: Fit[PlaneCodes],
-        portrait: Portrait,
-        mask: Float[Tensor, "1 1 s s"],
+        photos: Sequence[PersonPhoto],
         *,
         settings: Settings,
         step: Callable[[float], None],
-    ) -> tuple[PlaneCodes, dict[str, float]]:
-        """Codes by the chosen method; then the head is measured, so that it gets real size."""
-        posed = PosedPortrait(
-            portrait.image,
-            mask,
-            portrait.coverage,
-            cameras_of(self._to_generator(fit.camera)),
-            _landmarks(portrait),
-        )
+    ) -> tuple[list[PlaneCodes], dict[str, float]]:
+        """Codes by the chosen method, the same for all photos; then the head is measured, so that it gets real size."""
+        first = fit.codes[0]
+        portraits = [
+            PosedPortrait(
+                one.portrait.image,
+                one.mask,
+                one.portrait.coverage,
+                cameras_of(self._to_generator(camera)),
+                _landmarks(one.portrait),
+            )
+            for one, camera in zip(photos, fit.cameras, strict=True)
+        ]
         inversion = invert(
             settings.method,
-            self._posed_model(fit.codes.pose),
-            [posed],
+            self._posed_model(first.pose),
+            portraits,
             quality=settings.quality,
             seed=settings.seed,
             step=step,
             encoder=self._encoder,
-            start=self._start(fit.codes),
+            start=self._start(first),
             is_symmetric=self.placement.is_symmetric,
             perception=self._perception,
         )
-        codes = replace(self._codes_of(inversion), pose=fit.codes.pose)
+        codes = self._measured(replace(self._codes_of(inversion), pose=first.pose))
         losses = {name: round(value, 5) for name, value in inversion.losses.items()}
-        return self._measured(codes), {**losses, "confidence": round(inversion.confidence, 4)}
+        return [codes] * len(photos), {**losses, "confidence": round(inversion.confidence, 4)}
 
     def move(self, codes: PlaneCodes, slider_values: Mapping[str, float]) -> PlaneCodes:
         """The codes after sliders are moved."""

@@ -1,28 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """The starter model on the main path: metres, a template behind the codes, sliders that came with it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from backend.alignment import Portrait, align_portrait
 from backend.config import Focus, Settings, SurfaceConfig, TextureConfig
 from backend.directions import Codes, move
 from backend.generator.starter import StarterField
 from backend.head import MorphTarget
-from backend.inversion.invert import invert_portrait
+from backend.inversion.invert import FittedPhoto, invert_photos
 from backend.inversion.lifting import code_prior, encode_portrait
-from backend.inversion.parametric import Lens, ParametricFit, fit_template
+from backend.inversion.parametric import Lens, SeenFace, fit_person
 from backend.landmarks import Face
 from backend.mesh import Mesh
 from backend.morph import morph_targets
 from backend.photo import Photo
-from backend.portrait_model.contract import PORTRAIT_PX, Fit
+from backend.portrait_model.contract import PORTRAIT_PX, Fit, PersonPhoto
 from backend.pose import initial_focal, principal_point
 from backend.reprojection import PhotoView
 from backend.skeleton import POSE_SIZE
@@ -73,32 +72,36 @@ class StarterModel:
         """The upright head with hair and some shoulder."""
         return align_portrait(photo, face, size_px=PORTRAIT_PX)
 
-    def fit(self, photo: Photo, portrait: Portrait, mask: Float[Tensor, "1 1 s s"]) -> Fit[Codes]:
-        """Shape, expression and camera from the landmarks and the encoder; the appearance is an ordinary one."""
-        lens = Lens(initial_focal(photo, portrait), principal_point(photo, portrait))
-        prior = None if self.encoder is None else code_prior(encode_portrait(self.encoder, portrait, mask))
-        fit = fit_template(self.starter.template, portrait.landmarks / portrait.size_px, lens, prior)
+    def fit(self, photos: Sequence[PersonPhoto]) -> Fit[Codes]:
+        """Shape, expressions and cameras from the landmarks and the encoder; the appearance is an ordinary one."""
+        fits = fit_person(self.starter.template, [self._seen_face(photo) for photo in photos])
         with torch.no_grad():
-            ws = self.starter.generator.map(self.starter.candidates[:1].to(self._device))[0]
-        codes = Codes(ws.cpu().numpy(), fit.shape, fit.expression)
-        return Fit(fit.camera, codes, {"landmark_mm": round(1000 * fit.residual_m, 3)})
+            ws = self.starter.generator.map(self.starter.candidates[:1].to(self._device))[0].cpu().numpy()
+        codes = [Codes(ws, fit.shape, fit.expression) for fit in fits]
+        scores = {f"landmark{_of(number)}_mm": round(1000 * fit.residual_m, 3) for number, fit in enumerate(fits)}
+        return Fit([fit.camera for fit in fits], codes, scores)
+
+    def _seen_face(self, photo: PersonPhoto) -> SeenFace:
+        portrait = photo.portrait
+        lens = Lens(initial_focal(photo.photo, portrait), principal_point(photo.photo, portrait))
+        prior = None if self.encoder is None else code_prior(encode_portrait(self.encoder, portrait, photo.mask))
+        return SeenFace(portrait.landmarks / portrait.size_px, lens, prior, photo.weight)
 
     def invert(
         self,
         fit: Fit[Codes],
-        portrait: Portrait,
-        mask: Float[Tensor, "1 1 s s"],
+        photos: Sequence[PersonPhoto],
         *,
         settings: Settings,
         step: Callable[[float], None],
-    ) -> tuple[Codes, dict[str, float]]:
-        """The appearance that shows the portrait; shape and expression stay as fitted."""
-        known = ParametricFit(fit.camera, fit.codes.shape, fit.codes.expression, fit.scores["landmark_mm"] / 1000)
-        return invert_portrait(
+    ) -> tuple[list[Codes], dict[str, float]]:
+        """The appearance that shows the portraits; shape and expressions stay as fitted."""
+        return invert_photos(
             self.starter,
-            known,
-            portrait,
-            mask,
+            [
+                FittedPhoto(one.portrait, one.mask, camera, codes, one.weight)
+                for one, camera, codes in zip(photos, fit.cameras, fit.codes, strict=True)
+            ],
             quality=settings.quality,
             seed=settings.seed,
             step=step,
@@ -156,6 +159,11 @@ class StarterModel:
     @property
     def _device(self) -> torch.device:
         return self.starter.generator.mean_planes.device
+
+
+def _of(number: int) -> str:
+    """What tells the score of a photo from the main one's."""
+    return "" if number == 0 else f"_photo_{number + 1}"
 
 
 @dataclass(frozen=True)

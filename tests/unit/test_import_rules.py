@@ -26,7 +26,7 @@ BACKEND_LEVELS = [
     "face_mesh",
     "landmarks",
     "alignment",
-    "pose mask likeness crop_camera",
+    "pose mask likeness crop_camera photo_weight",
     "landmark_errors",
     # generator and geometry
     "template directions generator cylinder",

@@ -5,15 +5,15 @@ import torch
 
 from backend.alignment import Portrait
 from backend.camera import look_at_camera, project, rays
+from backend.directions import Codes
 from backend.inversion import invert
-from backend.inversion.invert import invert_portrait
-from backend.inversion.parametric import ParametricFit
+from backend.inversion.invert import FittedPhoto, invert_photos
 from backend.inversion.refine import RefineConfig
 from tests.small_starter import AXES, EXPRESSIONS, SHAPES, egg_distance, front_points, small_starter
 
 SIZE = 96
 CAMERA = look_at_camera(yaw_deg=-15, pitch_deg=5, distance=1.2, focal=3.6)
-FIT = ParametricFit(CAMERA, np.zeros(SHAPES), np.zeros(len(EXPRESSIONS)), 0.0)
+FITTED = Codes(np.zeros((1, 1)), np.zeros(SHAPES), np.zeros(len(EXPRESSIONS)))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,9 @@ def portrait():
 
 
 def inverted(starter, portrait, *, quality="balanced", seed=0, step=lambda done: None):
-    return invert_portrait(starter, FIT, portrait[0], portrait[1], quality=quality, seed=seed, step=step)
+    photos = [FittedPhoto(*portrait, CAMERA, FITTED)]
+    (codes,), losses = invert_photos(starter, photos, quality=quality, seed=seed, step=step)
+    return codes, losses
 
 
 def test_a_draft_is_the_best_candidate(starter, portrait):
@@ -56,7 +58,7 @@ def test_a_draft_is_the_best_candidate(starter, portrait):
 
 def test_the_fit_is_handed_on_as_it_is(starter, portrait):
     codes, _ = inverted(starter, portrait, quality="draft")
-    assert codes.shape is FIT.shape and codes.expression is FIT.expression
+    assert codes.shape is FITTED.shape and codes.expression is FITTED.expression
 
 
 def test_refinement_gives_an_offset_and_its_last_losses(starter, portrait):

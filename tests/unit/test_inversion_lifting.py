@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
+from backend.directions import Codes
 from backend.inversion import invert
-from backend.inversion.invert import invert_portrait
+from backend.inversion.invert import FittedPhoto, invert_photos
 from backend.inversion.lifting import WIDENED, code_prior, encode_portrait
-from backend.inversion.parametric import ParametricFit
 from backend.inversion.refine import RefineConfig
 from backend.starter_encoder import StarterEncoder
 from backend.training.encoder import encoder_config
 from tests.portraits_of_eggs import CAMERA, portrait_of
 from tests.small_starter import EXPRESSIONS, SHAPES, small_starter
 
-FIT = ParametricFit(CAMERA, np.zeros(SHAPES), np.zeros(len(EXPRESSIONS)), 0.0)
+FITTED = Codes(np.zeros((1, 1)), np.zeros(SHAPES), np.zeros(len(EXPRESSIONS)))
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +45,9 @@ def inverted(starter, portrait, encoder, quality="draft"):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(invert.REFINEMENT, "balanced", RefineConfig(code_steps=1, offset_steps=0, code_rate=0.0))
         patch.setattr(invert, "REFINE_RAYS_PX", 48)
-        return invert_portrait(
-            starter, FIT, *portrait, quality=quality, seed=0, step=lambda done: None, encoder=encoder
-        )[0]
+        photos = [FittedPhoto(*portrait, CAMERA, FITTED)]
+        (codes,), _ = invert_photos(starter, photos, quality=quality, seed=0, step=lambda done: None, encoder=encoder)
+    return codes
 
 
 TRUTH = torch.tensor([[0.3, -0.6, 0.9, 0.3, -0.2]])

@@ -61,7 +61,7 @@ def photo_cost(generator, view, ws, offset=None):
 
 def refined(generator, candidates, view, *, seed=0, config=SHORT, step=lambda done: None):
     random = torch.Generator().manual_seed(seed)
-    return refine(generator, candidates[:1], candidates, view, config=config, random=random, step=step)
+    return refine(generator, candidates[:1], candidates, [view], config=config, random=random, step=step)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_the_candidate_on_the_photo_is_chosen(generator, candidates, view):
         photo = showing(view, generator, generator.planes(generator.map(candidates[number, None])))
         told = []
         assert torch.equal(
-            choose_start(generator, candidates, photo, told.append, chosen=0.0), candidates[number, None]
+            choose_start(generator, candidates, [photo], told.append, chosen=0.0), candidates[number, None]
         )
         assert told == pytest.approx([(k + 1) / 6 for k in range(6)])
 
@@ -167,7 +167,7 @@ def test_a_choice_that_no_candidate_made_is_found(chooser, choices, view):
     wanted[:, 2:] = torch.tensor([0.0, 0.0, 2.5])
     photo = showing(view, chooser, chooser.planes(chooser.map(wanted)))
     told = []
-    assert torch.equal(choose_start(chooser, choices[1:2], photo, told.append, chosen=2.5), wanted)
+    assert torch.equal(choose_start(chooser, choices[1:2], [photo], told.append, chosen=2.5), wanted)
     assert told == pytest.approx([0.25, 0.5, 0.75, 1.0])
 
 
@@ -176,7 +176,7 @@ def test_half_a_choice_becomes_a_whole_one(chooser, choices, view):
     half, wanted = choices[1:2].clone(), choices[1:2].clone()
     half[:, 2:], wanted[:, 2:] = torch.tensor([0.9, 0.7, 0.9]), torch.tensor([0.0, 2.5, 0.0])
     photo = showing(view, chooser, chooser.planes(chooser.map(wanted)))
-    assert torch.equal(choose_start(chooser, half, photo, lambda done: None, chosen=2.5), wanted)
+    assert torch.equal(choose_start(chooser, half, [photo], lambda done: None, chosen=2.5), wanted)
 
 
 def test_refinement_leaves_choices_and_the_candidates_range_alone(chooser, choices, view):

@@ -12,12 +12,13 @@ from backend import catalogue, likeness, pipeline
 from backend import face_mesh_points as points
 from backend.config import Settings
 from backend.errors import Cancelled, ModelError, RecordError, SettingsError
+from backend.head import PHOTO_EXPRESSION, in_photo, opened_mesh
 from backend.inversion import invert
 from backend.inversion.refine import RefineConfig
 from backend.mesh import weld
 from backend.pipeline import reconstruct, resynthesize
 from backend.record import record_from_json, record_to_json
-from backend.starter import save_starter
+from backend.starter import load_starter, save_starter
 from tests.portraits import astronaut_face, needs_photo_models
 from tests.small_starter import AXES, small_starter
 
@@ -74,7 +75,7 @@ def told():
 
 @pytest.fixture(scope="module")
 def head(photo, told):
-    return reconstruct(photo, replace(DRAFT, quality="balanced", seed=3), told.append)
+    return reconstruct([photo], replace(DRAFT, quality="balanced", seed=3), told.append)
 
 
 def mesh_is_sound(mesh, texture):
@@ -107,7 +108,7 @@ def test_its_stages_are_timed_and_the_progress_never_falls(head, told):
 @needs_photo_models
 def test_every_slider_has_a_morph_target(head):
     names = [target.slider.name for target in head.morph_targets]
-    assert names == ["Jaw width", "Mouth open", "Smile", "Hair colour"]
+    assert names == ["Jaw width", PHOTO_EXPRESSION, "Mouth open", "Smile", "Hair colour"]
     assert [slider.name for slider in head.record.sliders] == names
     assert all(target.offsets.shape == head.mesh.vertices.shape for target in head.morph_targets)
     assert np.abs(head.morph_targets[0].offsets).max() > 0.0005
@@ -153,7 +154,8 @@ def test_resynthesized_without_sliders_the_geometry_is_the_same(head, base):
 def test_a_shape_slider_moves_the_mesh_as_its_morph_target_says(head, base, moved):
     """The canonical mesh does not depend on shape, so that vertices match one by one."""
     np.testing.assert_array_equal(moved.mesh.faces, base.mesh.faces)
-    offsets = 0.8 * base.morph_targets[0].offsets + 0.5 * base.morph_targets[1].offsets
+    offsets = {target.slider.name: target.offsets for target in base.morph_targets}
+    offsets = 0.8 * offsets["Jaw width"] + 0.5 * offsets["Mouth open"]
     np.testing.assert_allclose(moved.mesh.vertices, base.mesh.vertices + offsets, atol=5e-5)
     assert moved.record.slider_values == {"Jaw width": 0.8, "Mouth open": 0.5}
     np.testing.assert_array_equal(moved.record.codes["photo_shape"], head.record.codes["photo_shape"])
@@ -166,6 +168,68 @@ def test_sliders_go_on_from_where_they_were_and_appearance_recolors_the_texture(
     np.testing.assert_allclose(back.record.codes["shape"], head.record.codes["shape"], atol=1e-9)
     np.testing.assert_array_equal(back.record.codes["photo_ws"], head.record.codes["photo_ws"])
     assert np.abs(back.texture.astype(int) - base.texture.astype(int)).mean() > 0.5
+
+
+def photo_target(head):
+    return next(target for target in head.morph_targets if target.slider.name == PHOTO_EXPRESSION)
+
+
+def placed(template, head, expression):
+    """The head's vertices with an expression, by the template alone."""
+    points = head.mesh.canonical.astype(np.float64)
+    return points + template.binding(points) @ template.offsets(head.record.codes["shape"], expression)
+
+
+@needs_photo_models
+def test_the_mesh_is_at_rest_and_its_slider_adds_the_photo_s_expression(head, model):
+    template, codes = load_starter(model).template, head.record.codes
+    assert np.abs(codes["photo_expression"]).max() > 0.01 and not codes["expression"].any()
+    np.testing.assert_allclose(head.mesh.vertices, placed(template, head, codes["expression"]), atol=1e-7)
+    target = photo_target(head)
+    seen = placed(template, head, codes["photo_expression"])
+    np.testing.assert_allclose(head.mesh.vertices + target.offsets, seen, atol=1e-7)
+    assert (target.start, target.slider.minimum, target.slider.maximum) == (0.0, 0.0, 1.0)
+    assert PHOTO_EXPRESSION in " ".join(head.report["notes"])
+
+
+@needs_photo_models
+def test_other_expressions_add_up_with_the_photo_s(head, model):
+    """Base, photo's expression and an open mouth together are what the template says of the sum of the codes."""
+    template, codes = load_starter(model).template, head.record.codes
+    opened = next(target for target in head.morph_targets if target.slider.name == "Mouth open")
+    seen = placed(template, head, codes["photo_expression"] + np.array([1.0, 0.0, 0.0]))
+    np.testing.assert_allclose(head.mesh.vertices + photo_target(head).offsets + opened.offsets, seen, atol=3e-5)
+
+
+@needs_photo_models
+def test_resynthesis_keeps_the_face_at_rest_and_the_photo_s_expression_a_slider(head, base):
+    head_at = resynthesize(head.record, {PHOTO_EXPRESSION: 0.75, "Jaw width": 0.8}, DRAFT, silent)
+    assert photo_target(head_at).start == 0.75 and not head_at.record.codes["expression"].any()
+    assert head_at.record.slider_values == {"Jaw width": 0.8, PHOTO_EXPRESSION: 0.75}
+    again = resynthesize(head_at.record, {"Jaw width": -0.8}, DRAFT, silent)
+    assert photo_target(again).start == 0.75 and again.record.slider_values["Jaw width"] == 0.0
+    np.testing.assert_allclose(again.mesh.vertices, base.mesh.vertices, atol=1e-6)
+    at_rest = resynthesize(head_at.record, {PHOTO_EXPRESSION: 0.0}, DRAFT, silent)
+    assert photo_target(at_rest).start == 0.0 and at_rest.record.slider_values == {"Jaw width": 0.8}
+
+
+@needs_photo_models
+def test_a_head_of_an_earlier_version_looks_as_it_did_and_gets_a_face_at_rest(head, base):
+    """It had the expression baked in, and no slider for it."""
+    codes = head.record.codes | {"expression": head.record.codes["photo_expression"]}
+    sliders = [slider for slider in head.record.sliders if slider.name != PHOTO_EXPRESSION]
+    settings = {name: value for name, value in head.record.settings.items() if name != "expression"}
+    taken_up = resynthesize(replace(head.record, codes=codes, sliders=sliders, settings=settings), {}, DRAFT, silent)
+    assert photo_target(taken_up).start == 1.0
+    np.testing.assert_allclose(opened_mesh(taken_up).vertices, in_photo(base).mesh.vertices, atol=1e-6)
+    np.testing.assert_allclose(taken_up.mesh.vertices, base.mesh.vertices, atol=1e-6)
+    np.testing.assert_array_equal(taken_up.texture, base.texture)
+
+
+@needs_photo_models
+def test_a_head_can_be_opened_as_in_the_photo(photo):
+    head = reconstruct([photo], replace(DRAFT, expression="photo"), silent)
+    assert photo_target(head).start == 1.0 and head.record.slider_values == {PHOTO_EXPRESSION: 1.0}
 
 
 @needs_photo_models
@@ -213,23 +277,23 @@ def test_a_job_can_be_cancelled_while_it_refines(photo):
             raise Cancelled("stopped")
 
     with pytest.raises(Cancelled):
-        reconstruct(photo, replace(DRAFT, quality="balanced"), stop)
+        reconstruct([photo], replace(DRAFT, quality="balanced"), stop)
 
 
 def test_an_unknown_model_is_a_settings_error(photo):
     with pytest.raises(SettingsError, match="no model “eg3d”") as caught:
-        reconstruct(photo, replace(DRAFT, model="eg3d"), silent)
+        reconstruct([photo], replace(DRAFT, model="eg3d"), silent)
     assert caught.value.code == "unknown_model"
 
 
 @needs_photo_models
 def test_the_starter_refuses_methods_of_published_models(photo):
     with pytest.raises(SettingsError, match="does not know the method spi; it knows protome") as caught:
-        reconstruct(photo, replace(DRAFT, method="spi"), silent)
+        reconstruct([photo], replace(DRAFT, method="spi"), silent)
     assert caught.value.code == "unknown_method"
 
 
 def test_a_missing_model_is_a_model_error(photo, tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue, "starter_path", lambda: tmp_path / "none.safetensors")
     with pytest.raises(ModelError, match="missing"):
-        reconstruct(photo, DRAFT, silent)
+        reconstruct([photo], DRAFT, silent)

@@ -23,6 +23,7 @@ from backend.mesh import Mesh
 from backend.photo import Photo
 from backend.portrait_model import opening, published
 from backend.portrait_model.bodies import ROUNDS, Bodies
+from backend.portrait_model.contract import PersonPhoto
 from backend.portrait_model.framing import Framing
 from backend.portrait_model.plane_codes import PlaneCodes
 from backend.portrait_model.published import PublishedModel
@@ -128,8 +129,8 @@ def inverted(monkeypatch):
 @pytest.mark.parametrize("with_body", [False, True])
 def test_the_predicted_pose_arrives_in_the_inversion(inverted, body, with_body):
     model = model_with(Bodies(CONFIG, Told(POSE), body if with_body else None))
-    fit = model.fit(PHOTO, portrait(), MASK)
-    codes, _ = model.invert(fit, portrait(), MASK, settings=Settings(), step=lambda _: None)
+    fit = model.fit([PersonPhoto(PHOTO, portrait(), MASK)])
+    (codes,), _ = model.invert(fit, [PersonPhoto(PHOTO, portrait(), MASK)], settings=Settings(), step=lambda _: None)
     (used,) = inverted
     torch.testing.assert_close(used.mean_ws, PlaneModel(model.generator, pose=torch.tensor(POSE)[None]).mean_ws)
     assert (used.mean_ws - model.plane_model.mean_ws).abs().max() > 1e-4
@@ -142,9 +143,9 @@ def test_the_predicted_pose_arrives_in_the_inversion(inverted, body, with_body):
 
 def test_without_a_predictor_all_is_as_before(inverted, body):
     model = model_with(Bodies(CONFIG, None, body))
-    fit = model.fit(PHOTO, portrait(), MASK)
-    model.invert(fit, portrait(), MASK, settings=Settings(), step=lambda _: None)
-    assert fit.codes.pose is None and inverted == [model.plane_model]
+    fit = model.fit([PersonPhoto(PHOTO, portrait(), MASK)])
+    model.invert(fit, [PersonPhoto(PHOTO, portrait(), MASK)], settings=Settings(), step=lambda _: None)
+    assert fit.codes[0].pose is None and inverted == [model.plane_model]
 
 
 def test_the_mesh_is_made_at_rest_and_stands_as_in_the_photo(body):

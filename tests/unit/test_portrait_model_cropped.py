@@ -20,7 +20,7 @@ from backend.inversion.plane_model import PlaneModel, front_camera
 from backend.photo import Photo
 from backend.portrait_model import opening
 from backend.portrait_model.camera_search import orbit, search_camera
-from backend.portrait_model.contract import PORTRAIT_PX, PortraitModel
+from backend.portrait_model.contract import PORTRAIT_PX, PersonPhoto, PortraitModel
 from backend.portrait_model.cropped import CroppedModel
 from backend.portrait_model.explore import COUNT
 from tests.checkpoints import FACES, accept, network_file, network_state, refused, saved
@@ -184,12 +184,13 @@ def seen(monkeypatch):
 def test_the_inversion_begins_at_the_searched_camera_and_code_without_anything_that_needs_a_face(seen):
     model = cropped()
     portrait, mask = model.crop(photo())
-    fit = model.fit(photo(), portrait, mask)
-    codes, _ = model.invert(fit, portrait, mask, settings=Settings(), step=lambda _: None)
+    photos = [PersonPhoto(photo(), portrait, mask)]
+    fit = model.fit(photos)
+    (codes,), _ = model.invert(fit, photos, settings=Settings(), step=lambda _: None)
     ((posed, options),) = seen
     assert options["is_symmetric"] and not cropped(CARS, "car").placement.is_symmetric
     assert posed.landmarks is None and options["perception"] is None and options["encoder"] is None
-    np.testing.assert_allclose(options["start"].ws[0], fit.codes.ws)
-    np.testing.assert_allclose(posed.cameras.cam2world[0], fit.camera.cam2world, atol=1e-6)
+    np.testing.assert_allclose(options["start"].ws[0], fit.codes[0].ws)
+    np.testing.assert_allclose(posed.cameras.cam2world[0], fit.cameras[0].cam2world, atol=1e-6)
     assert set(fit.scores) == {"yaw_deg", "pitch_deg"} and codes.metres_per_unit == model.placement.metres_per_unit
     assert len(model.directions) == COUNT and "makes cats" in model.notes(codes)[0]

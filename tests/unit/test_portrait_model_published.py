@@ -123,11 +123,11 @@ def test_a_head_is_taken_up_again_as_it_was(model, codes):
     record = example_head().record
     portrait = from_record_portrait()
     moved = model.move(codes, {"Explore 2": 1.5})
-    arrays = to_record_codes(model, KeptHead(moved, codes, portrait))
+    arrays = to_record_codes(model, KeptHead(moved, [codes], [portrait]))
     back = from_record(model, replace(record, generator=IDENTITY, codes=arrays))
     np.testing.assert_array_equal(back.codes.ws, moved.ws)
-    np.testing.assert_array_equal(back.seen.ws, codes.ws)
-    np.testing.assert_array_equal(back.seen.plane_offset, codes.plane_offset)
+    np.testing.assert_array_equal(back.seen[0].ws, codes.ws)
+    np.testing.assert_array_equal(back.seen[0].plane_offset, codes.plane_offset)
     assert back.codes.metres_per_unit == 0.4
 
 

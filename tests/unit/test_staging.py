@@ -61,7 +61,7 @@ def test_full_disk_is_told_with_the_name_of_the_result(tmp_path, monkeypatch):
 
 def test_the_photo_is_never_replaced(tmp_path):
     (tmp_path / "anna.png").write_text("photo")
-    with pytest.raises(OutputError, match="would replace the photo"), staging(keep=tmp_path / "anna.png") as stage:
+    with pytest.raises(OutputError, match="would replace the photo"), staging(keep=[tmp_path / "anna.png"]) as stage:
         stage(tmp_path / "anna.obj", lambda path: path.with_suffix(".png").write_text("texture"))
     assert (tmp_path / "anna.png").read_text() == "photo"
     assert [path.name for path in tmp_path.iterdir()] == ["anna.png"]
