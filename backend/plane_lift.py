@@ -68,27 +68,35 @@ class PlaneLift(nn.Module):
         place = warp(points, side) * (2 / side)
         features = self.describe(torch.cat([place, photo, first, photo - first], dim=-1))
         mirrored = place * place.new_tensor([-1.0, 1.0, 1.0])
-        own, image = (self._pooled(where, features, weight) for where in (place, mirrored))
+        own, image = (laid_on_planes(where, features, weight, self.side_px) for where in (place, mirrored))
         context = functional.adaptive_avg_pool2d(head.planes.flatten(1, 2), self.side_px)
-        offset: Tensor = self.spread(torch.cat([own, image, context], dim=1))
+        offset: Tensor = self.spread(torch.cat([own.flatten(1, 2), image.flatten(1, 2), context], dim=1))
         return offset.unflatten(1, (3, self.channels))
 
-    def _pooled(
-        self, place: Float[Tensor, "b n 3"], features: Float[Tensor, "b n f"], weight: Float[Tensor, "b n"]
-    ) -> Float[Tensor, "b c k k"]:
-        """Weighted mean of the features of each cell of the three planes, and the share of trust in it."""
-        cells = ((place + 1) * (self.side_px / 2)).long().clamp(0, self.side_px - 1)
-        weighted = torch.cat([features * weight[..., None], weight[..., None]], dim=-1)
-        batch = torch.arange(len(place), device=place.device)[:, None] * self.side_px**2
-        result = []
-        for column, row in PLANE_AXES:
-            index = batch + cells[..., row] * self.side_px + cells[..., column]
-            sums = weighted.new_zeros(len(place) * self.side_px**2, weighted.shape[-1])
-            sums = sums.index_add(0, index.flatten(), weighted.flatten(0, 1))
-            mean = sums[:, :-1] / sums[:, -1:].clamp(min=1e-3)
-            known = sums[:, -1:] / (1 + sums[:, -1:])
-            result.append(torch.cat([mean, known], dim=1).unflatten(0, (len(place), self.side_px, self.side_px)))
-        return torch.cat(result, dim=-1).permute(0, 3, 1, 2)
+
+def laid_on_planes(
+    place: Float[Tensor, "b n 3"], features: Float[Tensor, "b n f"], weight: Float[Tensor, "b n"], side_px: int
+) -> Float[Tensor, "b 3 f1 k k"]:
+    """Weighted mean of the features of each cell of the three planes, and as last feature the share of trust in it.
+
+    Args:
+        place: In plane coordinates, -1 to 1.
+        features: Of the places.
+        weight: Trust in each.
+        side_px: Cells along a plane's edge.
+    """
+    cells = ((place + 1) * (side_px / 2)).long().clamp(0, side_px - 1)
+    weighted = torch.cat([features * weight[..., None], weight[..., None]], dim=-1)
+    batch = torch.arange(len(place), device=place.device)[:, None] * side_px**2
+    result = []
+    for column, row in PLANE_AXES:
+        index = batch + cells[..., row] * side_px + cells[..., column]
+        sums = weighted.new_zeros(len(place) * side_px**2, weighted.shape[-1])
+        sums = sums.index_add(0, index.flatten(), weighted.flatten(0, 1))
+        mean = sums[:, :-1] / sums[:, -1:].clamp(min=1e-3)
+        known = sums[:, -1:] / (1 + sums[:, -1:])
+        result.append(torch.cat([mean, known], dim=1).unflatten(0, (len(place), side_px, side_px)))
+    return torch.stack(result, dim=1).permute(0, 1, 4, 2, 3)
 
 
 def upsample_offset(coarse: Float[Tensor, "b 3 c k k"], side_px: int) -> Float[Tensor, "b 3 c r r"]:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from backend.generator.starter import HeadPlanes
-from backend.plane_lift import PlaneLift, upsample_offset
+from backend.plane_lift import PlaneLift, laid_on_planes, upsample_offset
 
 SIDE = 0.42
 
@@ -52,14 +52,14 @@ def test_points_without_trust_do_not_count(lift, head):
     torch.testing.assert_close(offset(lift, head, points, photo, first, weight), expected)
 
 
-def test_a_point_drops_its_features_where_the_planes_are_looked_up(lift):
+def test_a_point_drops_its_features_where_the_planes_are_looked_up():
     """Cell for cell: a lone point is pooled into the cells that a lookup of it reads."""
     from backend.generator.planes import sample_each_plane
     from backend.generator.starter import warp
 
     point = torch.tensor([[[0.03, -0.05, 0.07]]])
     place = warp(point, SIDE) * (2 / SIDE)
-    pooled = lift._pooled(place, torch.ones(1, 1, 24), torch.ones(1, 1)).unflatten(1, (3, 25))
+    pooled = laid_on_planes(place, torch.ones(1, 1, 24), torch.ones(1, 1), 8)
     read = sample_each_plane(pooled, warp(point, SIDE), side=SIDE, axes="corrected")
     assert (read[0, :, 0, :24] > 0.2).all() and int((pooled[0, :, 0] > 0).sum()) == 3
 
