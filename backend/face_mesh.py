@@ -36,7 +36,7 @@ class MeshFit:
         landmarks: Photo pixels; mean of the photo's and its mirror image's answer.
         depth: Photo pixels, smaller is nearer to the camera, 0 about at the head's middle.
         presence: The network's belief that a face is there, 0 to 1.
-        mirror_error: Mean distance between the two answers, in eye distances.
+        mirror_error: Mean distance between the two answers, in eye distances that no turn has foreshortened.
     """
 
     landmarks: Float[np.ndarray, "478 2"]
@@ -104,11 +104,11 @@ def _average(
         transform(crop_to_photo, mean[:, :2]),
         mean[:, 2] * photo_px_per_crop_px,
         float(answers[1].min()),
-        float(distance / max(eye_distance(mean[:, :2]), 1e-6)),
+        float(distance / max(eye_distance(mean), 1e-6)),
     )
 
 
-def eye_distance(landmarks: Float[np.ndarray, "478 2"]) -> float:
+def eye_distance(landmarks: Float[np.ndarray, "478 d"]) -> float:
     """Distance between the eyes' middles, in the landmarks' unit."""
     right = landmarks[[points.RIGHT_EYE_OUTER, points.RIGHT_EYE_INNER]].mean(0)
     left = landmarks[[points.LEFT_EYE_OUTER, points.LEFT_EYE_INNER]].mean(0)
