@@ -43,7 +43,7 @@ class Portrait:
 
 def align_portrait(photo: Photo, face: Face, *, size_px: int = 512) -> Portrait:
     """The portrait of one face; where it leaves the photo, the photo's border goes on."""
-    centre, height = _head_place(face)
+    centre, height = head_place(face)
     portrait_to_photo = square_matrix(
         centre, SIDE_IN_FACES * height, roll_deg=eye_roll_deg(face.landmarks), size_px=size_px
     )
@@ -86,8 +86,8 @@ def _coverage(
     return torch.from_numpy(is_inside.reshape(1, 1, size_px, size_px)).float()
 
 
-def _head_place(face: Face) -> tuple[Float[np.ndarray, "2"], float]:
-    """The head's middle and the face's height from hair line to chin without foreshortening, photo pixels.
+def head_place(face: Face) -> tuple[Float[np.ndarray, "2"], float]:
+    """The face's middle, and its height from hair line to chin without foreshortening, photo pixels.
 
     The cheeks lie near the ears, so their middle stays near the head's when it turns.
     """

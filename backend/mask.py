@@ -5,15 +5,20 @@ Source:
     MediaPipe's selfie segmentation network; He, Sun, Tang 2013, "Guided Image Filtering" (edges, section 3.4).
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from backend.alignment import Portrait
+from backend.alignment import Portrait, head_place
+from backend.landmarks import Face
 from backend.photo_network import load_network
+from backend.resample import transform
 from backend.threads import one_thread
 
 INPUT_PX = 256
@@ -21,6 +26,8 @@ FILTER_RADIUS = 1 / 128  # Image widths: about one cell of the network's own gri
 FILTER_SMOOTHING = 1e-3  # Colour variance below which the filter averages; colours in [0, 1].
 SOLID, CLEAR = 0.9, 0.15  # The filtered mask is stretched from this range; what it spreads thinly is no hair.
 LOOSE_EDGE = 1 / 64  # Image widths that soft hair may reach beyond the person's solid part.
+# Of another person beside the face, in face heights: the head with its hair, and half the shoulders.
+HEAD_RADIUS, SHOULDER = 0.95, 1.3
 
 
 def segment_head(portrait: Portrait) -> Float[Tensor, "1 1 s s"]:
@@ -37,6 +44,40 @@ def segment_head(portrait: Portrait) -> Float[Tensor, "1 1 s s"]:
         refined = guided_filter(image, soft, radius=max(1, round(FILTER_RADIUS * portrait.size_px)))
     refined = ((refined - CLEAR) / (SOLID - CLEAR)).clamp(0, 1) * portrait.coverage
     return refined * _belongs_to_face(refined, portrait)
+
+
+def without_others(portrait: Portrait, face: Face, others: Sequence[Face]) -> Portrait:
+    """The portrait, covered no more where other people stand: nothing is known there of the person behind them.
+
+    A pixel belongs to the nearest face, in heights of the faces.
+
+    Args:
+        portrait: Of ``face``.
+        face: In the photo.
+        others: The other faces of the photo.
+    """
+    if not others:
+        return portrait
+    steps = np.arange(portrait.size_px) + 0.5
+    pixels = np.stack(np.meshgrid(steps, steps), axis=-1)
+    own, _ = _from_face(portrait, face, pixels)
+    hidden = np.zeros(own.shape, bool)
+    for other in others:
+        distance, is_person = _from_face(portrait, other, pixels)
+        hidden |= is_person & (distance < own)
+    return replace(portrait, coverage=portrait.coverage * torch.from_numpy(~hidden).float())
+
+
+def _from_face(
+    portrait: Portrait, face: Face, pixels: Float[np.ndarray, "s s 2"]
+) -> tuple[Float[np.ndarray, "s s"], Bool[np.ndarray, "s s"]]:
+    """Distance of pixels from a face in its heights, and where its head and shoulders can be."""
+    centre, height = head_place(face)
+    scale = float(np.hypot(*portrait.photo_to_portrait[:2, 0]))
+    gap = (pixels - transform(portrait.photo_to_portrait, centre[None])[0]) / (scale * height)
+    distance = np.linalg.norm(gap, axis=-1)
+    is_body = (gap[..., 1] > 0) & (np.abs(gap[..., 0]) < SHOULDER)
+    return distance, is_body | (distance < HEAD_RADIUS)
 
 
 def _person_probability(image: Float[Tensor, "1 3 s s"]) -> Float[Tensor, "1 1 s s"]:

@@ -9,12 +9,13 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from backend import estimate
+from backend.alignment import Portrait
 from backend.camera import Camera
 from backend.config import Settings
 from backend.head import PHOTO_EXPRESSION, Head, HeadRecord, MorphTarget, photos_sha256
 from backend.landmarks import Face, detect_face_among
 from backend.likeness import likeness, likeness_to_photo
-from backend.mask import segment_head
+from backend.mask import segment_head, without_others
 from backend.mesh import Mesh, mesh_quality, seamless_normals
 from backend.photo import Photo, read_photo
 from backend.photo_expression import expression_note, first_of_its_group, photo_expression
@@ -127,10 +128,16 @@ def _find(model: PortraitModel[CodesT], files: list[Photo], settings: Settings) 
     if isinstance(model, TakesCropped):
         return [PersonPhoto(file, *model.crop(file)) for file in files], []
     found = [detect_face_among(file, 0 if number else settings.face or 0) for number, file in enumerate(files)]
-    portraits = [model.align(file, face) for file, (face, _) in zip(files, found, strict=True)]
+    portraits = [_alone(model, file, *one) for file, one in zip(files, found, strict=True)]
     masks = [segment_head(portrait) for portrait in portraits]
     weights = photo_weights(portraits, masks)
     return [PersonPhoto(*one) for one in zip(files, portraits, masks, weights, strict=True)], found[0][1]
+
+
+def _alone(model: PortraitModel[CodesT], file: Photo, face: Face, faces: list[Face]) -> Portrait:
+    """The portrait of one of a photo's faces."""
+    others = [other for other in faces if other is not face]
+    return without_others(model.align(file, face), face, others)
 
 
 def _keep(photo: PersonPhoto, camera: Camera) -> KeptPortrait:

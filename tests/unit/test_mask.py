@@ -6,10 +6,11 @@ import pytest
 import torch
 from skimage.draw import polygon2mask
 
+from backend import face_mesh_points as points
 from backend import mask as mask_module
 from backend.alignment import Portrait, align_portrait
 from backend.errors import ModelError
-from backend.landmarks import detect_face
+from backend.landmarks import Face, detect_face
 from backend.mask import guided_filter, segment_head
 from tests.portraits import astronaut, astronaut_face, needs_photo_models
 
@@ -78,6 +79,35 @@ def test_parts_that_do_not_touch_the_face_are_removed():
     portrait = blank_portrait(np.random.default_rng(0).uniform(25, 35, (478, 2)))
     kept = (person + other) * mask_module._belongs_to_face(person + other, portrait)
     torch.testing.assert_close(kept, person)
+
+
+def face_at(x, y, height):
+    """A flat face of a height, its middle at a place; only what places heads is given."""
+    landmarks = np.full((478, 2), [x, y], float)
+    landmarks[points.FOREHEAD_TOP], landmarks[points.CHIN] = (x, y - height / 2), (x, y + height / 2)
+    for right, left in ((points.RIGHT_CHEEK, points.LEFT_CHEEK), (points.RIGHT_EYE_OUTER, points.LEFT_EYE_OUTER)):
+        landmarks[right], landmarks[left] = (x - height / 3, y), (x + height / 3, y)
+    return Face(np.array([x, y, 1.0, 1.0]), 1.0, landmarks, np.zeros(478))
+
+
+def test_another_person_hides_what_is_nearer_to_them():
+    portrait = replace(blank_portrait(np.zeros((478, 2)), 100), photo_to_portrait=np.diag([0.5, 0.5, 1.0]))
+    alone = mask_module.without_others(portrait, face_at(100, 100, 60), [face_at(180, 100, 60)]).coverage[0, 0]
+    # Heads of equal height: the border stands half-way, at 140 in the photo and 70 in the portrait.
+    assert (alone[50, :70] == 1).all() and (alone[50, 70:] == 0).all()
+    assert alone[0, 95] == 1, "above the other head is background, which stays known to be empty"
+    assert alone[99, 90] == 0, "shoulders"
+
+
+def test_a_small_face_in_the_background_hides_little():
+    portrait = blank_portrait(np.zeros((478, 2)), 100)
+    alone = mask_module.without_others(portrait, face_at(40, 50, 40), [face_at(90, 20, 6)]).coverage
+    assert 0 < (alone == 0).float().mean() < 0.1
+
+
+def test_alone_a_portrait_stays_as_it_is():
+    portrait = blank_portrait(np.zeros((478, 2)))
+    assert mask_module.without_others(portrait, face_at(30, 30, 20), []) is portrait
 
 
 @pytest.fixture(scope="module")
