@@ -108,74 +108,88 @@ def as_published(arrays: dict[str, np.ndarray]) -> dict[str, object]:
 
 def python2_pickle(value: object, protocol: int) -> bytes:
     """A value as Python 2 wrote it, without memo."""
-    return (_text(value) if protocol == 0 else b"\x80\x02" + _binary(value)) + b"."
+    return (_written(value, _Text()) if protocol == 0 else b"\x80\x02" + _written(value, _Binary())) + b"."
 
 
-def _text(value: object) -> bytes:
+class _Text:
     """Protocol 0."""
-    if isinstance(value, np.ndarray):
-        made = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
-        element = b"cnumpy\ndtype\n(S'%s'\nI0\nI1\ntR(I3\nS'<'\nNNNI-1\nI-1\nI0\ntb" % _kind(value)
-        return made + b"(I1\n" + _text(value.shape) + element + _text(_is_fortran(value)) + _text(_data(value)) + b"tb"
-    if isinstance(value, Ch | Csc):
-        name, state = _object(value)
-        return b"ccopy_reg\n_reconstructor\n(c%s\nc__builtin__\nobject\nNtR" % name + _text(state) + b"b"
-    if isinstance(value, tuple):
-        return b"(" + b"".join(map(_text, value)) + b"t"
-    if isinstance(value, dict):
-        return b"(dp7\n" + b"".join(_text(name) + _text(one) + b"s" for name, one in value.items())
-    return _plain_text(value)
+
+    array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR(I1\n"
+
+    def element(self, kind: bytes) -> bytes:
+        return b"cnumpy\ndtype\n(S'%s'\nI0\nI1\ntR(I3\nS'<'\nNNNI-1\nI-1\nI0\ntb" % kind
+
+    def instance(self, name: bytes) -> bytes:
+        return b"ccopy_reg\n_reconstructor\n(c%s\nc__builtin__\nobject\nNtR" % name
+
+    def pairs(self, pairs: list[bytes]) -> bytes:
+        return b"(dp7\n" + b"".join(pair + b"s" for pair in pairs)
+
+    def truth(self, value: bool) -> bytes:
+        return b"I01\n" if value else b"I00\n"
+
+    def integer(self, value: int) -> bytes:
+        return b"I%d\n" % value if value < 2**31 else b"L%dL\n" % value
+
+    def text(self, value: bytes) -> bytes:
+        # As Python 3 shows bytes, but for the letter before the quotes.
+        return repr(value).replace("b", "S", 1).encode() + b"\n"
 
 
-def _plain_text(value: object) -> bytes:
-    match value:
-        case Written(data):
-            return data
-        case None:
-            return b"N"
-        case bool():
-            return b"I01\n" if value else b"I00\n"
-        case int():
-            return b"I%d\n" % value if value < 2**31 else b"L%dL\n" % value
-        case str() | bytes():
-            # As Python 3 shows bytes, but for the letter before the quotes.
-            return (
-                repr(value.encode("latin1") if isinstance(value, str) else value).replace("b", "S", 1).encode() + b"\n"
-            )
-    raise TypeError(type(value))
-
-
-def _binary(value: object) -> bytes:
+class _Binary:
     """Protocol 2."""
-    if isinstance(value, np.ndarray):
-        made = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
-        element = b"cnumpy\ndtype\nU%c%sK\x00K\x01\x87R" % (len(_kind(value)), _kind(value))
-        element += b"(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-        parts = (_binary(value.shape), element, _binary(_is_fortran(value)), _binary(_data(value)))
-        return made + b"(K\x01" + b"".join(parts) + b"tb"
-    if isinstance(value, Ch | Csc):
-        name, state = _object(value)
-        return b"c%s\n)\x81" % name + _binary(state) + b"b"
-    if isinstance(value, tuple):
-        return b"(" + b"".join(map(_binary, value)) + b"t"
-    if isinstance(value, dict):
-        return b"}(" + b"".join(_binary(name) + _binary(one) for name, one in value.items()) + b"u"
-    return _plain_binary(value)
+
+    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01"
+
+    def element(self, kind: bytes) -> bytes:
+        made = b"cnumpy\ndtype\nU%c%sK\x00K\x01\x87R" % (len(kind), kind)
+        return made + b"(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+
+    def instance(self, name: bytes) -> bytes:
+        return b"c%s\n)\x81" % name
+
+    def pairs(self, pairs: list[bytes]) -> bytes:
+        return b"}(" + b"".join(pairs) + b"u"
+
+    def truth(self, value: bool) -> bytes:
+        return b"\x88" if value else b"\x89"
+
+    def integer(self, value: int) -> bytes:
+        return b"\x8a\x05" + value.to_bytes(5, "little", signed=True)
+
+    def text(self, value: bytes) -> bytes:
+        return (b"U" + bytes([len(value)]) if len(value) < 256 else b"T" + struct.pack("<i", len(value))) + value
 
 
-def _plain_binary(value: object) -> bytes:
+def _written(value: object, how: _Text | _Binary) -> bytes:
+    match value:
+        case tuple():
+            return b"(" + b"".join(_written(one, how) for one in value) + b"t"
+        case dict():
+            return how.pairs([_written(name, how) + _written(one, how) for name, one in value.items()])
+        case Ch() | Csc():
+            name, state = _object(value)
+            return how.instance(name) + _written(state, how) + b"b"
+        case np.ndarray():
+            shape, order, data = (_written(one, how) for one in (value.shape, _is_fortran(value), value.tobytes("A")))
+            return how.array + shape + how.element(value.dtype.str[1:].encode()) + order + data + b"tb"
+    return _plain(value, how)
+
+
+def _plain(value: object, how: _Text | _Binary) -> bytes:
     match value:
         case Written(data):
             return data
         case None:
             return b"N"
         case bool():
-            return b"\x88" if value else b"\x89"
+            return how.truth(value)
         case int():
-            return b"\x8a\x05" + value.to_bytes(5, "little", signed=True)
-        case str() | bytes():
-            data = value.encode("latin1") if isinstance(value, str) else value
-            return (b"U" + bytes([len(data)]) if len(data) < 256 else b"T" + struct.pack("<i", len(data))) + data
+            return how.integer(value)
+        case str():
+            return how.text(value.encode("latin1"))
+        case bytes():
+            return how.text(value)
     raise TypeError(type(value))
 
 
@@ -193,11 +207,3 @@ def _object(value: object) -> tuple[bytes, dict[str, object]]:
 
 def _is_fortran(array: np.ndarray) -> bool:
     return array.flags.f_contiguous and not array.flags.c_contiguous
-
-
-def _kind(array: np.ndarray) -> bytes:
-    return array.dtype.str[1:].encode()
-
-
-def _data(array: np.ndarray) -> bytes:
-    return array.tobytes("A")
