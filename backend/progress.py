@@ -21,3 +21,4 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
+Log = Callable[[str], None]  # Hears of a job's steps, a line of text each.

@@ -8,23 +8,22 @@ Run it in the project's environment with requirements-train.txt installed:
 Each shard is one .npz with a contact sheet .png beside it. Interrupted, it goes on with the shards that are missing.
 """
 
-import argparse
 import sys
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from backend.errors import ProtomeError  # noqa: E402
+from backend.progress import Log  # noqa: E402
 from backend.training.build import CPU  # noqa: E402
+from backend.training.command import run_command, script_parser  # noqa: E402
 from backend.training.portrait_shards import PortraitPlan, make_folder, write_portraits  # noqa: E402
 from backend.training.portrait_source import open_source  # noqa: E402
 
 
 def main() -> int:
     """Parse the command line and render."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--assets", type=Path, required=True, help="folder with makehuman/ and ict_facekit/")
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
     parser.add_argument("--work", type=Path, default=ROOT / ".build", help="where train_starter.py keeps its results")
@@ -35,21 +34,15 @@ def main() -> int:
     parser.add_argument("--glasses", type=float, default=0.15, help="share of people who wear some")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     options = parser.parse_args()
-    start = time.monotonic()
 
-    def log(text: str) -> None:
-        print(f"{time.monotonic() - start:7.0f} s  {text}", flush=True)
-
-    try:
+    def render(log: Log) -> None:
         plan = PortraitPlan(options.count, options.views, options.size, options.seed, options.glasses)
         make_folder(options.out)
         source = open_source(options.assets, options.work, preset=CPU, log=log)
         for path in write_portraits(source, plan, options.out, workers=options.workers):
             log(path.name)
-    except ProtomeError as error:
-        print(f"render_portraits: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return run_command("render_portraits", render)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains the starter's encoder on portraits that it renders meanwhile.
 
-The preset `cpu` takes about an hour and a half on two quiet CPU cores, `gpu` half an hour on one large GPU with 16
-cores, `tiny` two minutes: it shows that everything works, its encoder is of no use. Run it in the project's environment
-with requirements-train.txt installed, after the starter generator itself has been trained:
+The preset `cpu` takes about an hour and a half on two CPU cores, 40 minutes of it for one process to render 640 people
+meanwhile. `gpu` has not been run as a whole: training waits for its 12 000 people, which are half a day's work for one
+process, so give it the machine's cores with --render-workers and --workers. `tiny` renders 48 people and shows that
+everything works; its encoder is of no use. Run it in the project's environment with requirements-train.txt installed,
+after the starter generator itself has been trained:
 
     .venv/bin/python scripts/train_encoder.py --assets FOLDER
 
@@ -20,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from backend.folders import starter_encoder_path, starter_path  # noqa: E402
-from backend.training.command import Log, run_command, training_device, training_parser  # noqa: E402
+from backend.progress import Log  # noqa: E402
+from backend.training.command import run_command, training_device, training_parser  # noqa: E402
 from backend.training.encoder_build import PRESETS, build_encoder  # noqa: E402
 
 

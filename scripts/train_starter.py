@@ -23,8 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from backend.folders import starter_path  # noqa: E402
+from backend.progress import Log  # noqa: E402
 from backend.training.build import PRESETS, build_starter  # noqa: E402
-from backend.training.command import Log, run_command, training_device, training_parser  # noqa: E402
+from backend.training.command import run_command, training_device, training_parser  # noqa: E402
 
 
 def main() -> int:

@@ -22,6 +22,7 @@ from backend.head import Slider
 from backend.inversion.plane_model import PlaneModel, front_camera
 from backend.portrait_model.explore import explore_directions
 from backend.portrait_model.plane_codes import PlaneDirection
+from backend.progress import Log
 
 GROUPS: dict[Kind, str] = {"geometry": "Shape", "colour": "Colour", "nuisance": "Explore"}
 EXPLORE = "Explore"
@@ -38,7 +39,6 @@ LOGGED = 25
 STEPS = 5  # Slider values at which a slider is judged.
 
 Measure = Callable[[Tensor], Float[np.ndarray, "a"]]
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)

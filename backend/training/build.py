@@ -3,7 +3,6 @@
 
 import copy
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from jaxtyping import Float
 
 from backend.generator.starter import StarterConfig, StarterGenerator
+from backend.progress import Log
 from backend.starter import Starter, save_starter
 from backend.template import Template
 from backend.training.calibrate import calibrated_template
@@ -46,7 +46,6 @@ HEAD_SOURCES = (
     "appearance", "dataset", "dressing", "eyes", "face_hair", "hair", "heads", "noise", "paint", "skin", "skin_points",
     "tops",
 )  # fmt: skip
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import get_args
 
 import torch
 
+from backend.config import DeviceName
 from backend.device import choose_device
 from backend.errors import ProtomeError
-
-Log = Callable[[str], None]
+from backend.progress import Log
 
 
 def training_parser(
@@ -26,13 +27,13 @@ def training_parser(
         work: Where intermediate results are kept unless another folder is named.
         out: The model's file unless another is named.
     """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(description)
     parser.add_argument("--assets", type=Path, required=True, help="folder with makehuman/ and ict_facekit/")
     parser.add_argument("--preset", choices=presets, default="cpu")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--work", type=Path, default=work, help="intermediate results and checkpoints")
     parser.add_argument("--out", type=Path, default=out)
-    parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), help="where the networks are trained")
+    parser.add_argument("--device", choices=get_args(DeviceName), help="where the networks are trained")
     return parser
 
 
@@ -45,17 +46,23 @@ def training_device(options: argparse.Namespace) -> torch.device:
     return choose_device(options.device or ("auto" if options.preset == "gpu" else "cpu"))
 
 
-def run_command(name: str, work: Callable[[Log], object]) -> int:
+def script_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser that shows the script's docstring as it stands."""
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def run_command(name: str, work: Callable[[Log], object], *, clock: Callable[[], float] = time.monotonic) -> int:
     """Run a script's work with a log that tells the time; the exit status is 2 where it failed as foreseen.
 
     Args:
         name: Of the script.
         work: Is given the log.
+        clock: Seconds since any moment.
     """
-    start = time.monotonic()
+    start = clock()
 
     def log(text: str) -> None:
-        print(f"{time.monotonic() - start:7.0f} s  {text}", flush=True)
+        print(f"{clock() - start:7.0f} s  {text}", flush=True)
 
     try:
         work(log)

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from backend.errors import SettingsError
+from backend.progress import Log
 from backend.starter import Starter, load_starter
 from backend.starter_encoder import save_encoder
 from backend.training.build import CPU as STARTER_CPU
-from backend.training.build import Log
 from backend.training.encoder import EncoderTrainer, EncoderTraining, encoder_config, measure
 from backend.training.encoder_examples import ExampleMaker
 from backend.training.encoder_supply import ShardSchedule, Supply, rendering

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from backend.errors import SettingsError
 from backend.generator.starter import StarterGenerator
+from backend.progress import Log
 from backend.training.canonical import CanonicalSet
 from backend.training.critic import Critic, CriticConfig
 from backend.training.dataset import TrainingHead
@@ -83,7 +84,7 @@ def train(
     folder: Path,
     *,
     resume: bool,
-    log: Callable[[str], None],
+    log: Log,
     until: int | None = None,
     seconds: float = float("inf"),
     show: Show | None = None,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from backend.progress import Log
 from backend.training.appearance import Appearance, sample_appearance
-from backend.training.build import Log, Preset
+from backend.training.build import Preset
 from backend.training.calibrate import calibrated_template
 from backend.training.dataset import describe
 from backend.training.dressing import Dressing, sample_dressing

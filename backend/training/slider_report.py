@@ -5,7 +5,6 @@ Source:
     METHODS section 4, "Disentanglement metrics without external nets".
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +18,7 @@ from backend.directions import Codes, Direction, move
 from backend.identity import descriptor, descriptor_distance
 from backend.landmarks import detect_faces
 from backend.mesh import Mesh, vertex_normals
+from backend.progress import Log
 from backend.raycast import Caster
 from backend.starter import Starter
 from backend.surface import extract_surface
@@ -197,7 +197,7 @@ def picture(
     return np.rint(np.clip(seen, 0, 1) * 255).astype(np.uint8).reshape(PICTURE_PX, PICTURE_PX, 3)
 
 
-def score_sliders(starter: Starter, *, heads: int, log: Callable[[str], None]) -> list[SliderScore]:
+def score_sliders(starter: Starter, *, heads: int, log: Log) -> list[SliderScore]:
     """Of all sliders, in their order."""
     bench = SliderBench(starter, heads)
     scores = []

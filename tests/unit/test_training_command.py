@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from backend.config import DeviceName
 from backend.errors import SettingsError
 from backend.training.command import run_command, training_device, training_parser
 
@@ -29,6 +31,16 @@ def test_presets_for_the_cpu_stay_on_it():
 def test_every_line_of_the_log_tells_the_time(capsys):
     assert run_command("train", lambda log: log("step 3")) == 0
     assert re.fullmatch(r" +\d+ s  step 3\n", capsys.readouterr().out)
+    clock = iter([100.0, 165.4])
+    run_command("train", lambda log: log("step 4"), clock=lambda: next(clock))
+    assert capsys.readouterr().out == "     65 s  step 4\n"
+
+
+def test_any_device_can_be_asked_for():
+    for device in get_args(DeviceName):
+        assert parsed("--device", device).device == device
+    with pytest.raises(SystemExit):
+        parsed("--device", "abacus")
 
 
 def test_what_was_foreseen_is_told_in_one_line_and_the_rest_is_not_hidden(capsys):
