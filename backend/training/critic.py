@@ -95,7 +95,7 @@ class Critic:
         told = loss.item()
         if is_penalised:
             loss = loss + self.config.penalty_steps * self.config.penalty / 2 * squared_slope(scores, true)
-        descend(self.optimizer, self.network, loss, clip=CLIP, step=step)
+        descend(self.optimizer, loss, clip=CLIP, step=step)
         return {"critic": told}
 
     def state_dict(self) -> dict[str, object]:

@@ -19,11 +19,12 @@ from backend.generator.layers import FullyConnected
 from backend.generator.plane_generator import PlaneGenerator
 from backend.generator.synthesis import SynthesisBlock
 from backend.models import write_weights
+from backend.progress import Log
 from backend.staging import check_output, staging
 from backend.starter import Starter
 from backend.training.distill_config import STUDENT, DistillConfig
 from backend.training.distill_pictures import teach_pictures
-from backend.training.distill_planes import DENSITY_SCALE, GROWTH, Keep, Log, teach_planes
+from backend.training.distill_planes import DENSITY_SCALE, GROWTH, Keep, teach_planes
 from backend.training.distill_teacher import NUMBERS, Teacher, numbers_of
 
 SUFFIXES = (".safetensors", ".pth", ".pt")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The super-resolution of a student learns the teacher's sharp pictures; planes and decoder stay."""
 
-from collections.abc import Callable
+import math
 
 import torch
 from torch import Tensor
@@ -10,12 +10,13 @@ from backend.camera import look_at_camera
 from backend.generator.family import signed_features
 from backend.generator.plane_generator import PlaneGenerator
 from backend.inversion.cameras import cameras_of
+from backend.progress import Log
 from backend.training.distill_config import DistillConfig
+from backend.training.distill_planes import ADVICE
 from backend.training.distill_teacher import Teacher, numbers_of
+from backend.training.run import descend
 
 YAWS_DEG, PITCHES_DEG = (-50.0, 50.0), (-15.0, 15.0)
-
-Log = Callable[[str], None]
 
 
 def teach_pictures(
@@ -30,6 +31,9 @@ def teach_pictures(
         config: The run.
         random: Draws cameras and lessons.
         log: Called with lines of text.
+
+    Raises:
+        ModelError: The loss or its gradient is no longer a number.
     """
     seen = [_lesson(teacher, student, z[number % len(z)][None], random) for number in range(config.pictures)]
     log(f"{len(seen)} pictures")
@@ -38,9 +42,7 @@ def teach_pictures(
     for step in range(1, config.picture_steps + 1):
         ws, features, truth = seen[int(torch.randint(0, len(seen), (1,), generator=random))]
         loss = (student.superresolution(features[:, :3], features, ws) - truth).abs().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        descend(optimizer, loss, clip=math.inf, step=step, advice=ADVICE)
         if step % 50 == 0:
             log(f"picture step {step}  error {loss.item():.4f}")
 

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from backend.errors import ModelError
 from backend.generator.plane_generator import PlaneGenerator
+from backend.progress import Log
 from backend.training.distill_config import DistillConfig
 from backend.training.distill_teacher import HeadPoints
+from backend.training.run import descend
 
 # The density rises so steeply below the surface that half of a ray's light is gone where the surface is.
 STEEPNESS = 8000.0  # Per unit and unit.
@@ -33,8 +34,9 @@ COLORED = 0.012  # Points further from the surface have no colour, units.
 OUTSIDE_SHARE, OUTSIDE_REACH = 0.1, 0.25
 GROWTH = ((4, 0.15), (2, 0.25), (1, 0.6))  # What divides the planes' side, and its share of the time.
 WARM_STEPS, LAST_RATE = 30, 0.04
+CLIP = 5.0  # Largest norm of the gradient.
+ADVICE = "Try another --seed."
 
-Log = Callable[[str], None]
 Keep = Callable[[], None]
 
 
@@ -92,10 +94,12 @@ def teach_planes(
             points_per_head=config.points_per_head // divisor,
         )
         rate_at_end = LAST_RATE if divisor == 1 else 1.0
-        _descend(coarse_student(student, side), heads, z, stage, random, rate_at_end=rate_at_end, log=log, keep=keep)
+        _teach_stage(
+            coarse_student(student, side), heads, z, stage, random, rate_at_end=rate_at_end, log=log, keep=keep
+        )
 
 
-def _descend(
+def _teach_stage(
     student: PlaneGenerator,
     heads: HeadPoints,
     z: Tensor,
@@ -116,14 +120,9 @@ def _descend(
             group["lr"] = config.learning_rate * min(1.0, (step + 1) / WARM_STEPS) * fallen
         losses = point_losses(student, heads, z, config, random)
         loss = losses["density"] + COLOR_WEIGHT * losses["color"]
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learning, 5.0)
-        optimizer.step()
+        descend(optimizer, loss, clip=CLIP, step=step, advice=ADVICE)
         now = time.process_time()
         step, done = step + 1, (now - start) / config.seconds
-        if not math.isfinite(loss.item()):
-            raise ModelError(f"Training diverged at step {step}. Try another --seed.", code="training_diverged")
         if step % 100 == 0:
             log(f"step {step}  " + "  ".join(f"{name} {value.item():.4f}" for name, value in losses.items()))
         if now - kept > config.keep_every:

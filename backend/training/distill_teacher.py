@@ -47,13 +47,11 @@ class HeadPoints:
     """Points of some heads.
 
     Args:
-        numbers: Standard normal, that tell each head.
         places: In EG3D's world, units.
         distance: To skin, hair or clothes, whichever is outermost; units, negative inside.
         colors: sRGB, right near the surface.
     """
 
-    numbers: Float[Tensor, "b k"]
     places: Float[Tensor, "b n 3"]
     distance: Float[Tensor, "b n"]
     colors: UInt8[Tensor, "b n 3"]
@@ -103,7 +101,7 @@ class Teacher:
         """Points of heads, more of them near surfaces."""
         rows = [self._one(row, count) for row in numbers]
         places, distance, colors = (torch.stack(part) for part in zip(*rows, strict=True))
-        return HeadPoints(torch.from_numpy(numbers).float(), places, distance, colors)
+        return HeadPoints(places, distance, colors)
 
     def _one(self, numbers: Float[np.ndarray, "k"], count: int) -> tuple[Tensor, Tensor, Tensor]:
         codes, generator = self.codes(numbers), self.starter.generator

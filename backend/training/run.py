@@ -139,7 +139,7 @@ class Run(ABC):
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate() * group.get("share", 1.0)
-        descend(self.optimizer, self.network, loss, clip=self.clip, step=self.step)
+        descend(self.optimizer, loss, clip=self.clip, step=self.step)
         self._follow()
 
     @torch.no_grad()
@@ -209,8 +209,22 @@ def check_asked_to_resume(folder: Path, resume: bool) -> None:
         raise SettingsError(f"A run was begun in {folder}. Add --resume to go on with it, or delete that folder.")
 
 
-def descend(optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor, *, clip: float, step: int) -> None:
-    """One step of an optimiser, with the gradient's norm limited.
+def descend(
+    optimizer: torch.optim.Optimizer,
+    loss: Tensor,
+    *,
+    clip: float,
+    step: int,
+    advice: str = "The last checkpoint is kept; resume with a lower rate.",
+) -> None:
+    """One step of an optimiser, with the norm of its parameters' gradient limited.
+
+    Args:
+        optimizer: Its rates are set.
+        loss: Of its parameters.
+        clip: Largest norm of the gradient.
+        step: Number of the step, for the error.
+        advice: What the error tells to do.
 
     Raises:
         ModelError: The loss or its gradient is no number; the weights stay as they are.
@@ -218,11 +232,9 @@ def descend(optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor, 
     optimizer.zero_grad()
     if torch.isfinite(loss):
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
+        learning = [value for group in optimizer.param_groups for value in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(learning, clip)
         if torch.isfinite(norm):
             optimizer.step()
             return
-    raise ModelError(
-        f"Training diverged at step {step}. The last checkpoint is kept; resume with a lower rate.",
-        code="training_diverged",
-    )
+    raise ModelError(f"Training diverged at step {step}. {advice}", code="training_diverged")

@@ -11,12 +11,14 @@ from backend.camera import look_at_camera
 from backend.catalogue import find_generator
 from backend.checkpoint.install import add_model
 from backend.checkpoint.loading import load_generator
-from backend.errors import SettingsError
+from backend.errors import ModelError, SettingsError
 from backend.generator.config import RenderConfig, SuperResolutionConfig
 from backend.generator.layers import binomial_filter, upsample2
 from backend.generator.volume import activate_density
+from backend.training import distill_pictures
 from backend.training.distill import distill, new_student, save_student
 from backend.training.distill_config import STUDENT, DistillConfig
+from backend.training.distill_pictures import teach_pictures
 from backend.training.distill_planes import (
     HIGHEST,
     LOWEST,
@@ -195,6 +197,25 @@ def test_training_brings_the_student_nearer_to_the_teacher(teacher):
     before = _error(student, heads)
     teach_planes(student, heads, z, run, torch.Generator().manual_seed(0), log=said.append, keep=lambda: None)
     assert _error(student, heads) < 0.7 * before
+
+
+def test_a_loss_that_is_no_number_stops_at_once(teacher, monkeypatch):
+    z, random, said = torch.zeros(1, 512), torch.Generator(), []
+    heads = teacher.points(numbers_of(z), 500)
+    nowhere = replace(heads, distance=torch.full_like(heads.distance, float("nan")))
+    shown = (torch.zeros(1, 2, TINY.w_dim), torch.zeros(1, 32, 16, 16), torch.tensor(float("nan")))
+    monkeypatch.setattr(distill_pictures, "_lesson", lambda *_: shown)
+    teachings = {
+        "at step 0": lambda student: teach_planes(student, nowhere, z, RUN, random, log=said.append, keep=lambda: None),
+        "at step 1": lambda student: teach_pictures(teacher, student, z, RUN, random, said.append),
+    }
+    for place, teach in teachings.items():
+        student = new_student(TINY, seed=0)
+        before = {name: value.clone() for name, value in student.state_dict().items()}
+        with pytest.raises(ModelError, match=f"diverged {place}.*--seed") as caught:
+            teach(student)
+        assert caught.value.code == "training_diverged"
+        assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
 
 
 @torch.no_grad()

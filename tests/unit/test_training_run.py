@@ -93,8 +93,14 @@ def test_groups_have_their_share_of_the_rate(tmp_path):
 def test_a_steep_gradient_is_clipped():
     weight = torch.nn.Linear(1, 1, bias=False)
     before = weight.weight.item()
-    descend(torch.optim.SGD(weight.parameters(), lr=1.0), weight, 1000 * weight.weight.sum(), clip=2.0, step=0)
+    descend(torch.optim.SGD(weight.parameters(), lr=1.0), 1000 * weight.weight.sum(), clip=2.0, step=0)
     assert weight.weight.item() == pytest.approx(before - 2, abs=1e-4)
+
+
+def test_only_what_the_optimiser_moves_counts_for_the_clip():
+    still, moved = torch.ones(1, requires_grad=True), torch.ones(1, requires_grad=True)
+    descend(torch.optim.SGD([moved], lr=1.0), (1000 * still + moved).sum(), clip=2.0, step=0)
+    assert moved.item() == pytest.approx(0, abs=1e-5)
 
 
 def test_something_is_called_after_every_step_that_is_made(tmp_path):
