@@ -19,6 +19,9 @@ from backend.generator.starter import HeadPlanes, warp
 
 POINT_FEATURES, HIDDEN = 24, 48
 PLANE_AXES = ((0, 1), (0, 2), (1, 2))  # Which coordinates run along each plane's width and height.
+# Planes' pixels along each pixel of an offset: where it is coarse, hair and cloth keep a smooth surface.
+OFFSET_SCALE = 4
+TRAINED_POINTS = 1536  # Seen points of a portrait in training.
 INPUTS = 12  # Place, photo, first reconstruction and residual.
 
 

@@ -13,12 +13,11 @@ from backend.generator.starter import HeadPlanes, StarterGenerator
 from backend.inversion.looks import Look, photo_terms, show
 from backend.inversion.parametric import LARGEST_SHAPE, CodePrior
 from backend.inversion.view import PhotoRays
-from backend.plane_lift import PlaneLift, upsample_offset
+from backend.plane_lift import TRAINED_POINTS, PlaneLift, upsample_offset
 from backend.starter_encoder import Encoding, StarterEncoder, encoder_input
 
 # The encoder has seen the landmarks too; that they count twice is made up for.
 WIDENED = 1.5
-TRAINED_POINTS = 1536  # Seen points of a portrait in training.
 SOLID = 0.5
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains the starter's encoder on synthetic portraits that are rendered meanwhile; resumable to the same result."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from backend.crop_camera import rotations
 from backend.errors import ModelError
-from backend.plane_lift import PlaneLift
+from backend.plane_lift import OFFSET_SCALE, PlaneLift
+from backend.progress import Log
 from backend.starter import Starter
 from backend.starter_encoder import EncoderConfig, Encoding, StarterEncoder
 from backend.training.encoder_losses import Measures, code_losses, field_losses, length, measures, total
@@ -24,7 +25,6 @@ COLOR_POINTS, COLOR_HEADS = 2000, 4
 LEAST_SPREAD = {"z": 0.25, "shape": 0.3, "expression": 0.05, "pose": 0.03, "camera": 0.02, "light": 0.05}
 COLORS = ("clean", "photo", "other_clean", "other_photo")
 CLIP = 2.0
-OFFSET_SCALE = 4  # Planes' pixels per pixel of the offset, as in refinement.
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class EncoderTrainer(Run):
         super().__init__(self.encoder, optimizer, config=config, folder=folder, clip=CLIP)
         self._batches: Iterator[dict[str, np.ndarray]] | None = None
 
-    def train(self, log: Callable[[str], None]) -> None:
+    def train(self, log: Log) -> None:
         """Train to the last step, with checkpoints.
 
         Raises:

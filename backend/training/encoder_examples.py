@@ -19,6 +19,7 @@ from backend.crop_camera import before_the_head, to_numbers, zoomed
 from backend.errors import ModelError
 from backend.landmarks import Face
 from backend.photo import Photo
+from backend.plane_lift import TRAINED_POINTS
 from backend.resample import sample_square, transform
 from backend.skeleton import head_motion
 from backend.starter_encoder import CROP_SHARE, encoder_input
@@ -32,7 +33,6 @@ USED = (
     "rgba", "canonical", "part", "landmarks", "landmarks_seen", "cam2world", "intrinsics", "light", "person", "z",
     "shape", "expression", "pose", "expression_names",
 )  # fmt: skip
-POINTS = 1536  # Of each picture, for the plane offset.
 DETECTOR_STD_M, DETECTOR_DRIFT_M, UNSEEN_STD_M = 0.0010, 0.0015, 0.003
 SOLID_ALPHA = 250
 SHARDS_PER_BATCH = 2
@@ -197,7 +197,7 @@ def _points(
         raise ModelError(
             "A portrait shows nobody. Delete the folder of portraits and start again.", code="result_damaged"
         )
-    chosen = rng.choice(solid, POINTS, replace=len(solid) < POINTS)
+    chosen = rng.choice(solid, TRAINED_POINTS, replace=len(solid) < TRAINED_POINTS)
     return {
         f"{prefix}points": shard["canonical"][row].reshape(-1, 3)[chosen].astype(np.float32),
         f"{prefix}clean": rgba[..., :3].reshape(-1, 3)[chosen],

@@ -7,7 +7,8 @@ import torch
 
 from backend.crop_camera import project_points
 from backend.errors import ModelError
-from backend.training.encoder_examples import POINTS, ExampleMaker
+from backend.plane_lift import TRAINED_POINTS
+from backend.training.encoder_examples import ExampleMaker
 from tests.small_examples import PLAN, small_shard, write_small_shards
 from tests.small_starter import AXES, small_starter
 
@@ -57,7 +58,7 @@ def test_the_picture_shows_the_egg_where_the_landmarks_are(clean):
 def test_points_lie_on_the_egg_and_carry_its_colors(starter, clean):
     for prefix in ("", "other_"):
         points = clean[f"{prefix}points"]
-        assert points.shape == (6, POINTS, 3)
+        assert points.shape == (6, TRAINED_POINTS, 3)
         np.testing.assert_allclose(np.linalg.norm(points / AXES, axis=-1), 1, atol=0.005)
         z = torch.from_numpy(clean["z"])
         with torch.no_grad():
