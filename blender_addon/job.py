@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class Job:
         id: Of the request.
         title: What the panel shows, such as the photo's name.
         folder: Temporary folder of its files; removed at the end.
-        kind: Model, method and quality of an inversion; None for a resynthesis.
+        kind: Model, method and quality of an inversion of one photo; None for anything else.
         target: Name of the head whose surface is replaced; empty where a head is made.
         record: The target's record when the job began.
     """
@@ -91,11 +92,11 @@ def new_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="protome-", dir=bpy.app.tempdir or None))
 
 
-def start_invert(photo: Path, settings: dict[str, object], folder: Path) -> None:
+def start_invert(photos: Sequence[Path], settings: dict[str, object], folder: Path) -> None:
     """Ask the worker for a head.
 
     Args:
-        photo: The picture file.
+        photos: The picture files of one person, the main one first.
         settings: Fields of the backend's ``Settings``, without the device.
         folder: From ``new_folder``.
 
@@ -103,9 +104,11 @@ def start_invert(photo: Path, settings: dict[str, object], folder: Path) -> None
         AddonError: A job is running, or the worker cannot be started.
     """
     wanted = {**settings, "device": preferences().device}
-    params = protocol.invert_params(str(photo), str(folder / "head.glb"), wanted, report=None)
-    kind = _kind(settings.get("model", STARTER), settings.get("method"), settings["quality"])
-    _start("invert", params, Job(0, photo.stem, folder, kind=kind))
+    first, *others = map(str, photos)
+    params = protocol.invert_params(first, str(folder / "head.glb"), wanted, report=None, more_photos=others)
+    # How long several photos take says nothing of how long one does.
+    kind = None if others else _kind(settings.get("model", STARTER), settings.get("method"), settings["quality"])
+    _start("invert", params, Job(0, photos[0].stem, folder, kind=kind))
 
 
 def expected_time_s(model: str, method: str, quality: str) -> float | None:

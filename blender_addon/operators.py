@@ -10,7 +10,7 @@ import bpy
 
 from . import job
 from .errors import AddonError
-from .photo import chosen_photo, photo_file
+from .photo import chosen_photo, more_photos, photo_file
 from .preferences import places
 from .properties import EXPRESSIONS, METHODS, QUALITIES, STARTER, TEXTURES, PROTOME_PG_settings, scene_settings
 from .sliders import apply_slider_ranges, is_head, recorded_settings, reset_sliders, slider_values
@@ -22,13 +22,13 @@ CHOICES = ("model", "method", "quality", "face", "faces", "texture", "expression
 
 
 class PROTOME_OT_invert(bpy.types.Operator):
-    """Create a textured head with sliders from one portrait photo"""  # noqa: D415 - Blender's tooltip
+    """Create a textured head with sliders from portrait photos of one person"""  # noqa: D415 - Blender's tooltip
 
     bl_idname = "protome.invert"
     bl_label = "Create Head"
 
     filepath: bpy.props.StringProperty(
-        name="Photo", description="Picture file; empty takes the scene's choice", subtype="FILE_PATH"
+        name="Photo", description="Picture file, the only one; empty takes the scene's choices", subtype="FILE_PATH"
     )
     model: bpy.props.StringProperty(name="Model", default=STARTER)
     method: bpy.props.EnumProperty(name="Method", items=METHODS)
@@ -67,8 +67,8 @@ class PROTOME_OT_invert(bpy.types.Operator):
     def _start(self, context: bpy.types.Context) -> None:
         chosen = scene_settings(context.scene)
         folder = job.new_folder()
-        photo = photo_file(self.filepath) if self.filepath else chosen_photo(chosen, folder)
-        job.start_invert(photo, self._settings(chosen), folder)
+        photos = [photo_file(self.filepath)] if self.filepath else [chosen_photo(chosen, folder), *more_photos(chosen)]
+        job.start_invert(photos, self._settings(chosen), folder)
 
     def _settings(self, chosen: PROTOME_PG_settings) -> dict[str, object]:
         """The backend's settings: what was given here, the scene's choice otherwise."""
@@ -78,6 +78,50 @@ class PROTOME_OT_invert(bpy.types.Operator):
         if values["model"] == STARTER:
             del values["method"]  # A choice made for another model; the panel does not show it for the starter.
         return values
+
+
+class PROTOME_OT_add_photos(bpy.types.Operator):
+    """Add other photos of the same person: two or three views make a head that is right from the side as well"""  # noqa: D415
+
+    bl_idname = "protome.add_photos"
+    bl_label = "Add Photos of This Person"
+    bl_options = {"REGISTER", "UNDO"}
+
+    directory: bpy.props.StringProperty(subtype="DIR_PATH")
+    files: bpy.props.CollectionProperty(type=bpy.types.OperatorFileListElement)
+    filter_image: bpy.props.BoolProperty(default=True, options={"HIDDEN"})
+    filter_folder: bpy.props.BoolProperty(default=True, options={"HIDDEN"})
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[OperatorReturnItems]:
+        """Let the user choose."""
+        del event
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
+        """Put the chosen files into the list."""
+        names = [file.name for file in self.files if file.name]
+        for name in names:
+            scene_settings(context.scene).more_photos.add().path = str(Path(self.directory) / name)
+        return {"FINISHED"} if names else {"CANCELLED"}
+
+
+class PROTOME_OT_remove_photo(bpy.types.Operator):
+    """Leave this photo out; the file stays"""  # noqa: D415
+
+    bl_idname = "protome.remove_photo"
+    bl_label = "Remove Photo"
+    bl_options = {"REGISTER", "UNDO"}
+
+    number: bpy.props.IntProperty(min=0)
+
+    def execute(self, context: bpy.types.Context) -> set[OperatorReturnItems]:
+        """Take it out of the list."""
+        photos = scene_settings(context.scene).more_photos
+        if self.number >= len(photos):
+            return {"CANCELLED"}
+        photos.remove(self.number)
+        return {"FINISHED"}
 
 
 class PROTOME_OT_resynthesize(bpy.types.Operator):
@@ -273,6 +317,8 @@ def _refuse(operator: bpy.types.Operator, error: Exception) -> set[OperatorRetur
 
 CLASSES = (
     PROTOME_OT_invert,
+    PROTOME_OT_add_photos,
+    PROTOME_OT_remove_photo,
     PROTOME_OT_resynthesize,
     PROTOME_OT_cancel,
     PROTOME_OT_reset_sliders,

@@ -11,7 +11,7 @@ import bpy
 from . import install
 from .job import can_import, expected_time_s, session
 from .preferences import places
-from .properties import STARTER, head_summary, scene_settings
+from .properties import STARTER, PROTOME_PG_settings, head_summary, scene_settings
 from .sliders import CLOSED_GROUPS, is_head, slider_groups, slider_keys
 
 Icon = Literal["ERROR", "INFO", "INTERNET", "QUESTION"]
@@ -154,6 +154,7 @@ def _draw_choices(layout: bpy.types.UILayout, context: bpy.types.Context) -> Non
         layout.prop(chosen, "photo", text="")
     else:
         layout.template_ID(chosen, "image", open="image.open")
+    _draw_more_photos(layout, chosen)
     column = layout.column()
     column.use_property_split = True
     column.use_property_decorate = False
@@ -165,7 +166,7 @@ def _draw_choices(layout: bpy.types.UILayout, context: bpy.types.Context) -> Non
     takes = (
         "The first run will show how long it takes"
         if expected_s is None
-        else f"Takes about {duration_text(expected_s)}"
+        else f"Takes about {duration_text(expected_s * (1 + len(chosen.more_photos)))}"
     )
     column.label(text=takes, icon="TIME")
     model = next((model for model in session.models if model.name == chosen.model), None)
@@ -176,6 +177,15 @@ def _draw_choices(layout: bpy.types.UILayout, context: bpy.types.Context) -> Non
     row.operator("protome.invert", icon="USER").filepath = ""
     if session.worker:
         layout.operator("protome.stop_worker", text=_free_memory_text())
+
+
+def _draw_more_photos(layout: bpy.types.UILayout, chosen: PROTOME_PG_settings) -> None:
+    column = layout.column(align=True)
+    for number, photo in enumerate(chosen.more_photos):
+        row = column.row(align=True)
+        row.prop(photo, "path", text="")
+        row.operator("protome.remove_photo", text="", icon="X").number = number
+    layout.operator("protome.add_photos", icon="ADD")
 
 
 def _free_memory_text() -> str:

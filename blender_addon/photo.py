@@ -33,6 +33,15 @@ def chosen_photo(settings: PROTOME_PG_settings, folder: Path) -> Path:
     return photo_file(settings.photo)
 
 
+def more_photos(settings: PROTOME_PG_settings) -> list[Path]:
+    """The other picture files of the person that the settings name.
+
+    Raises:
+        PhotoError: A file is missing.
+    """
+    return [photo_file(photo.path) for photo in settings.more_photos if photo.path]
+
+
 def photo_file(path: str) -> Path:
     """A picture file's absolute path; ``//`` stands for the .blend file's folder.
 

@@ -36,6 +36,15 @@ TEXTURES = (
 model_names: list[str] = [STARTER]
 
 
+class PROTOME_PG_photo(bpy.types.PropertyGroup):
+    """One more photo of the person."""
+
+    path: bpy.props.StringProperty(
+        name="Photo", description="Another photo of the same person; what differs may be view, expression and light",
+        subtype="FILE_PATH",
+    )  # fmt: skip
+
+
 class PROTOME_PG_settings(bpy.types.PropertyGroup):
     """Choices for the next head; every scene has its own."""
 
@@ -46,6 +55,7 @@ class PROTOME_PG_settings(bpy.types.PropertyGroup):
     )
     photo: bpy.props.StringProperty(name="Photo", description="Portrait to start from", subtype="FILE_PATH")
     image: bpy.props.PointerProperty(name="Image", description="Portrait to start from", type=bpy.types.Image)
+    more_photos: bpy.props.CollectionProperty(type=PROTOME_PG_photo)
     face: bpy.props.IntProperty(
         name="Face", description="Which face, where the photo shows several; 1 is the largest", default=1, min=1, max=99
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .errors import ProtocolError
@@ -89,16 +90,22 @@ def encode_request(request_id: int, method: str, params: dict[str, object]) -> b
     return json.dumps(request, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def invert_params(photo: str, output: str, settings: dict[str, object], *, report: str | None) -> dict[str, object]:
-    """Parameters of ``invert``: a photo becomes a head.
+def invert_params(
+    photo: str, output: str, settings: dict[str, object], *, report: str | None, more_photos: Sequence[str] = ()
+) -> dict[str, object]:
+    """Parameters of ``invert``: photos of one person become a head.
 
     Args:
-        photo: Absolute path of a picture file.
+        photo: Absolute path of a picture file, the main one of several.
         output: Absolute path for the GLB file.
         settings: Fields of the backend's ``Settings``; what is left out takes its default.
         report: Absolute path for the report file, or None.
+        more_photos: Absolute paths of the other pictures of the person.
     """
-    return {"photo": photo, "output": output, "settings": settings, "report": report, "preview": None}
+    return {
+        "photo": photo, "output": output, "settings": settings, "report": report, "preview": None,
+        "more_photos": list(more_photos),
+    }  # fmt: skip
 
 
 def resynthesize_params(

@@ -7,12 +7,13 @@ import bpy
 
 from . import job, operators, panels
 from .preferences import ProtomePreferences
-from .properties import PROPERTY, PROTOME_PG_head, PROTOME_PG_settings, PROTOME_PG_slider
+from .properties import PROPERTY, PROTOME_PG_head, PROTOME_PG_photo, PROTOME_PG_settings, PROTOME_PG_slider
 
 CLASSES = (
     ProtomePreferences,
     PROTOME_PG_slider,
     PROTOME_PG_head,
+    PROTOME_PG_photo,
     PROTOME_PG_settings,
     *operators.CLASSES,
     *panels.CLASSES,

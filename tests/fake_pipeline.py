@@ -11,8 +11,8 @@ import os
 import sys
 import time
 import warnings
-from dataclasses import asdict, replace
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np

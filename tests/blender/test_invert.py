@@ -103,6 +103,39 @@ def test_a_script_s_arguments_win_over_the_scene(addon, photo, tmp_path):
     assert (settings["quality"], settings["faces"], settings["face"]) == ("draft", 1000, None)
 
 
+def test_more_photos_are_sent_with_the_main_one(addon, photo, tmp_path):
+    chosen = bpy.context.scene.protome
+    chosen.photo = photo("front")
+    left, right = photo("left"), photo("right")
+    done = bpy.ops.protome.add_photos(
+        directory=str(tmp_path), files=[{"name": Path(name).name} for name in (left, right)]
+    )
+    assert done == {"FINISHED"} and [one.path for one in chosen.more_photos] == [left, right]
+    assert bpy.ops.protome.invert() == {"FINISHED"} and bpy.context.object.name == "front"
+    assert bpy.ops.protome.remove_photo(number=0) == {"FINISHED"}
+    bpy.ops.protome.invert()
+    bpy.ops.protome.invert(filepath=left)
+    sent = [(one["params"]["photo"], one["params"]["more_photos"]) for one in requests(tmp_path)]
+    assert sent == [(chosen.photo, [left, right]), (chosen.photo, [right]), (left, [])]
+
+
+def test_one_of_more_photos_that_is_gone_is_named(addon, photo, tmp_path):
+    chosen = bpy.context.scene.protome
+    chosen.photo = photo("front")
+    chosen.more_photos.add().path = str(tmp_path / "nothing.png")
+    with pytest.raises(RuntimeError, match=r"There is no file .*nothing\.png"):
+        bpy.ops.protome.invert()
+    assert requests(tmp_path) == []
+
+
+def test_how_long_several_photos_take_is_not_taken_for_one(addon, photo):
+    chosen = bpy.context.scene.protome
+    chosen.photo = photo("front")
+    chosen.more_photos.add().path = photo("left")
+    bpy.ops.protome.invert()
+    assert addon.job.session.measured_s == {}
+
+
 def test_starting_a_job_returns_at_once_and_the_head_comes_later(addon, photo):
     start_s = time.monotonic()
     begin(addon, photo())

@@ -16,10 +16,21 @@ def create(addon):
 def test_the_choices_and_the_expected_time(create):
     drawn = create()
     assert drawn[:2] == ["Photo From", "Photo"]
-    assert drawn[2:9] == ["Face", "Model", "Quality", "Texture", "Triangles", "Expression", "Seed"]
+    assert drawn[3:10] == ["Face", "Model", "Quality", "Texture", "Triangles", "Expression", "Seed"]
     assert "Takes about 60 s" in drawn and drawn[-1] == "Create Head"
     bpy.context.scene.protome.source, bpy.context.scene.protome.quality = "IMAGE", "draft"
     assert "Image" in create() and "Takes about 20 s" in create()
+
+
+def test_more_photos_are_listed_each_with_a_button_that_removes_it(create, photo):
+    before = create()
+    assert before[2] == "Add Photos of This Person"
+    more = bpy.context.scene.protome.more_photos
+    for name in ("left", "right"):
+        more.add().path = photo(name)
+    drawn = create()
+    assert drawn[2:7] == ["Photo", "", "Photo", "", "Add Photos of This Person"]
+    assert "Takes about 3 min" in drawn
 
 
 def test_the_expected_time_is_what_the_worker_has_measured_on_this_machine(addon, create):
@@ -43,7 +54,7 @@ def test_another_model_offers_methods_and_its_time_is_unknown_until_it_ran(addon
     chosen = bpy.context.scene.protome
     chosen.model, chosen.method = "eg3d", "pti"
     drawn = create()
-    assert drawn[2:6] == ["Face", "Model", "Method", "Quality"]
+    assert drawn[3:7] == ["Face", "Model", "Method", "Quality"]
     assert "The first run will show how long it takes" in drawn
     bpy.ops.protome.invert(filepath=photo())
     assert "Takes about 1 s" in create()

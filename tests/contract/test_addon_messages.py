@@ -17,10 +17,17 @@ def decode(message):
     return protocol.decode_event(json.dumps(message).encode())
 
 
-def test_invert_is_written_as_agreed():
-    example = REQUESTS["invert"]
+@pytest.mark.parametrize("name", ["invert", "invert_several"])
+def test_invert_is_written_as_agreed(name):
+    example = REQUESTS[name]
     given = example["params"]
-    params = protocol.invert_params(given["photo"], given["output"], given["settings"], report=given["report"])
+    params = protocol.invert_params(
+        given["photo"],
+        given["output"],
+        given["settings"],
+        report=given["report"],
+        more_photos=given["more_photos"],
+    )
     line = protocol.encode_request(example["id"], "invert", params)
     assert json.loads(line) == example
     assert line.count(b"\n") == 1 and line.endswith(b"\n")

@@ -9,6 +9,7 @@ import pytest
 from backend import protocol
 from backend.protocol import ProtocolError, event_line, parse_event, parse_request, request_line
 
+LATER_KEYS = {"invert": {"more_photos": []}}  # What a request of an earlier version leaves out.
 MESSAGES = json.loads((Path(__file__).parent / "messages.json").read_text("utf-8"))
 
 
@@ -21,7 +22,7 @@ def test_requests_survive_reading_and_writing(name):
     message = MESSAGES["requests"][name]
     request = parse_request(line(message))
     written = request_line(request)
-    assert json.loads(written) == message
+    assert json.loads(written) == message | {"params": LATER_KEYS.get(message["method"], {}) | message["params"]}
     assert parse_request(written) == request
     assert written.count(b"\n") == 1 and written.endswith(b"\n")
 
