@@ -38,3 +38,8 @@ def starter_path() -> Path:
 def starter_encoder_path() -> Path:
     """The starter's encoder, which comes with the program once it has been trained."""
     return Path(__file__).parent / "weights" / "starter_encoder.safetensors"
+
+
+def starter_e3dge_path() -> Path:
+    """The starter's geometry-aware encoder, likewise."""
+    return Path(__file__).parent / "weights" / "starter_e3dge.safetensors"
