@@ -14,6 +14,7 @@ from typing import Any
 
 from backend.config import Settings
 from backend.errors import ProtomeError, SettingsError
+from backend.head import photos_sha256
 from backend.jobs import Failure, LoadPipeline, Result, attempt, invert_photo
 from backend.output import output_error, write_output
 from backend.progress import Report
@@ -28,10 +29,22 @@ SHARED_REASONS = frozenset(
 
 @dataclass(frozen=True)
 class Item:
-    """One photo and where its results go."""
+    """One photo, or the photos of one person, and where the results go.
+
+    Args:
+        photo: The main one.
+        output: The head.
+        more_photos: Of the same person.
+    """
 
     photo: Path
     output: Path
+    more_photos: tuple[Path, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.photo.parent.name}/" if self.more_photos else self.photo.name
 
     @property
     def report(self) -> Path:
@@ -84,6 +97,25 @@ def find_items(folder: Path, out: Path, *, suffix: str, is_recursive: bool) -> l
         is_alone = counts[str(name).casefold()] == 1
         stem = name.name if is_alone else photo.name
         items.append(Item(photo, out / name.parent / f"{stem}{suffix}"))
+    return items
+
+
+def find_people(folder: Path, out: Path, *, suffix: str) -> list[Item]:
+    """The people of a folder: each folder in it holds the photos of one, in the order of their names.
+
+    Raises:
+        SettingsError: The folder does not exist, or holds no folder with photos.
+    """
+    if not folder.is_dir():
+        raise SettingsError(f"There is no folder {folder}. Choose a folder that holds a folder for each person.")
+    try:
+        inside = sorted(path for path in folder.iterdir() if path.is_dir() and path.resolve() != out.resolve())
+        people = [(person, sorted(_find_photos(person, is_recursive=False))) for person in inside]
+    except OSError as error:
+        raise SettingsError(f"The folder {folder} cannot be read: {error.strerror}.") from error
+    items = [Item(photos[0], out / f"{person.name}{suffix}", tuple(photos[1:])) for person, photos in people if photos]
+    if not items:
+        raise SettingsError(f"{folder} holds no folder with photos ({', '.join(sorted(PHOTO_SUFFIXES))}).")
     return items
 
 
@@ -142,8 +174,7 @@ def _earlier_outcome(item: Item, settings: Settings) -> Outcome | None:
         return None
     try:
         content = json.loads(item.report.read_text(encoding="utf-8"))
-        with item.photo.open("rb") as file:
-            photo_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        photo_sha256 = photos_sha256([_sha256(photo) for photo in (item.photo, *item.more_photos)])
     except (OSError, ValueError):
         return None
     if not isinstance(content, dict) or content.get("photo_sha256") != photo_sha256:
@@ -153,12 +184,18 @@ def _earlier_outcome(item: Item, settings: Settings) -> Outcome | None:
     return Outcome(item, "skipped", _scores(content))
 
 
+def _sha256(photo: Path) -> str:
+    with photo.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _are_same_but_for_device(earlier: Any, settings: dict[str, object]) -> bool:
     return isinstance(earlier, dict) and earlier | {"device": None} == settings | {"device": None}
 
 
 def _invert(item: Item, settings: Settings, load_pipeline: LoadPipeline, report: Report) -> Outcome:
-    request = Invert(str(item.photo), str(item.output), asdict(settings), str(item.report), None)
+    more = [str(photo) for photo in item.more_photos]
+    request = Invert(str(item.photo), str(item.output), asdict(settings), str(item.report), None, more)
 
     def job() -> Result:
         return invert_photo(request, report, load_pipeline=load_pipeline)

@@ -48,10 +48,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="protome", description="Turn one portrait photo into a textured head for Blender.")
+    parser = _Parser(prog="protome", description="Turn portrait photos of a person into a textured head for Blender.")
     parser.add_argument("--version", action="version", version=f"Protome {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_invert(commands.add_parser("invert", help="turn a photo into a head"))
+    _add_invert(commands.add_parser("invert", help="turn photos of a person into a head"))
     _add_resynthesize(commands.add_parser("resynthesize", help="build a head anew at other slider values"))
     _add_batch(commands.add_parser("batch", help="turn all photos of a folder into heads"))
     cli_models.add_commands(commands.add_parser("models", help="bring, list and check generators"))
@@ -64,7 +64,11 @@ def _parser() -> argparse.ArgumentParser:
 def _add_invert(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "photo", nargs="?", help="the picture; for models of cats or cars a square one, cropped to the subject"
+        "photo",
+        nargs="*",
+        default=[],
+        help="pictures of one person, the main one first; for models of cats or cars a square one, cropped to the "
+        "subject",
     )
     source.add_argument("--sample", action="store_true", help="take a portrait of NASA's Eileen Collins instead")
     parser.add_argument("-o", "--output", required=True, help="file to write: .glb, or .obj or .ply without sliders")
@@ -91,7 +95,13 @@ def _add_batch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="the folder with the photos")
     parser.add_argument("--out", required=True, help="folder for the heads, the reports and summary.csv")
     parser.add_argument("--format", choices=["glb", "obj", "ply"], default="glb", help="of the heads (default: glb)")
-    parser.add_argument("--recursive", action="store_true", help="also the folders inside the folder")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--recursive", action="store_true", help="also the folders inside the folder")
+    which.add_argument(
+        "--people",
+        action="store_true",
+        help="each folder inside the folder is one person; the photo whose name comes first is the main one",
+    )
     _add_settings(parser)
     _add_expression(parser)
     _add_progress(parser)
@@ -156,8 +166,8 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _invert(options: argparse.Namespace) -> int:
-    photo = str(_sample_photo()) if options.sample else options.photo
-    request = Invert(photo, options.output, _settings(options), options.report, options.preview)
+    photo, *more = [str(_sample_photo())] if options.sample else options.photo
+    request = Invert(photo, options.output, _settings(options), options.report, options.preview, more)
 
     def job(report: Report, say: Callable[[str], None]) -> jobs.Result:
         return jobs.invert_photo(request, report, load_pipeline=jobs.load_pipeline, announce=say)
@@ -246,7 +256,10 @@ def _batch(options: argparse.Namespace) -> int:
     settings = jobs.settings_from(_settings(options))
     out = Path(options.out)
     suffix = f".{options.format}"
-    items = batch.find_items(Path(options.folder), out, suffix=suffix, is_recursive=options.recursive)
+    if options.people:
+        items = batch.find_people(Path(options.folder), out, suffix=suffix)
+    else:
+        items = batch.find_items(Path(options.folder), out, suffix=suffix, is_recursive=options.recursive)
     with quiet_console() as console:
 
         def announce(number: int, outcome: batch.Outcome) -> None:
@@ -276,7 +289,7 @@ def _batch(options: argparse.Namespace) -> int:
 def _announce(console: Console, position: str, outcome: batch.Outcome) -> None:
     reason = f": {outcome.failure.message}" if outcome.failure else f", {outcome.seconds:.0f} s"
     console.clear_line()
-    console.say(f"{position}, {outcome.item.photo.name}: {outcome.status}{reason}")
+    console.say(f"{position}, {outcome.item.name}: {outcome.status}{reason}")
 
 
 def _batch_event(number: int, outcome: batch.Outcome) -> Done | Failed:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import csv
+import hashlib
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.batch import SUMMARY, find_items, run_batch
+from backend.batch import SUMMARY, find_items, find_people, run_batch
 from backend.config import Settings
 from backend.errors import ModelError, OutputError, ProtomeError, SettingsError
 from tests import fake_pipeline
@@ -202,3 +203,38 @@ def test_stopped_batch_keeps_what_is_done(photos, tmp_path, stop, exit_code):
 def test_script_runs_the_batch_command():
     text = (ROOT / "scripts" / "batch_export.py").read_text(encoding="utf-8")
     assert 'main(["batch", *sys.argv[1:]])' in text
+
+
+def run_people(folder, out):
+    return run_batch(
+        find_people(folder, out, suffix=".glb"),
+        out,
+        SETTINGS,
+        load_pipeline=lambda: fake_pipeline,
+        report_of=lambda number: lambda progress: None,
+        announce=lambda number, outcome: None,
+    )
+
+
+def test_each_folder_is_a_person(photos, tmp_path):
+    add(photos, "alone.png", "Zoë/b.png", "Zoë/a.jpg", "Zoë/notes.txt", "Anna/1.png", "empty/notes.txt")
+    anna, zoe = find_people(photos, tmp_path / "out", suffix=".ply")
+    assert (anna.photo.name, anna.more_photos, anna.output) == ("1.png", (), tmp_path / "out" / "Anna.ply")
+    assert (zoe.photo.name, [photo.name for photo in zoe.more_photos]) == ("a.jpg", ["b.png"])
+    assert zoe.output.name == "Zoë.ply" and zoe.name == "Zoë/"
+    with pytest.raises(SettingsError, match="no folder with photos"):
+        find_people(photos / "Zoë", tmp_path / "out", suffix=".glb")
+
+
+def test_a_person_is_done_once_until_a_photo_changes_or_comes(photos, tmp_path):
+    add(photos, "Anna/1.png", "Anna/2.png")
+    out = tmp_path / "out"
+    (first,) = run_people(photos, out)
+    hashes = [hashlib.sha256((photos / "Anna" / name).read_bytes()).hexdigest() for name in ("1.png", "2.png")]
+    report = json.loads((out / "Anna.json").read_text("utf-8"))
+    assert first.status == "done" and report["photo_sha256"] == hashlib.sha256("".join(hashes).encode()).hexdigest()
+    assert run_people(photos, out)[0].status == "skipped"
+    add(photos, "Anna/3.png")
+    assert run_people(photos, out)[0].status == "done"
+    (photos / "Anna" / "2.png").write_bytes(b"another photo")
+    assert run_people(photos, out)[0].status == "done"

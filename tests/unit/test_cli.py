@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line as a process of its own, with the fake pipeline."""
 
+import hashlib
 import json
 import os
 import re
@@ -148,6 +149,28 @@ def test_command_and_worker_make_the_same_file(folder):
             pass
         process.stdin.close()
     assert (folder / "worker.glb").read_bytes() == (folder / "command.glb").read_bytes()
+
+
+def test_several_photos_become_one_head(folder):
+    before = run(folder, "invert", "anna.png", "-o", "one.glb", "--report", "one.json")
+    done = run(folder, "invert", "anna.png", "noisy.png", "-o", "two.glb", "--report", "two.json")
+    assert before.returncode == done.returncode == 0, done.stderr
+    one, two = (json.loads((folder / f"{name}.json").read_text())["photo_sha256"] for name in ("one", "two"))
+    assert one == hashlib.sha256(b"a photo").hexdigest() != two
+    assert two == hashlib.sha256((one + one).encode()).hexdigest()
+
+
+def test_of_several_photos_the_one_without_a_face_is_named(folder):
+    done = run(folder, "invert", "anna.png", "noface.png", "-o", "head.glb")
+    assert done.returncode == 2
+    assert "noface.png shows no face. Choose another photo." in done.stderr
+    assert not (folder / "head.glb").exists()
+
+
+def test_no_result_replaces_one_of_several_photos(folder):
+    (folder / "noisy.glb").write_bytes(b"a photo with a strange name")
+    done = run(folder, "invert", "anna.png", "noisy.glb", "-o", "noisy.glb")
+    assert done.returncode == 2 and "would replace the photo noisy.glb" in done.stderr
 
 
 def test_sample_is_a_photo_that_is_there(folder):
