@@ -32,6 +32,7 @@ BACKEND_LEVELS = [
     "template directions generator cylinder",
     "starter encoder plane_lift surface unwrap mirror reprojection blend recolor",
     "checkpoint starter_encoder",
+    "e3dge",
     "inversion texture portrait_record preview export morph published_alignment",
     "portrait_model estimate",
     "pipeline training fitting",
