@@ -26,6 +26,7 @@ REQUIRED = (
     "blender_addon/registration.py",
     "backend/__main__.py",
     "backend/weights/starter.safetensors",
+    "backend/weights/starter_encoder.safetensors",
     "scripts/protome.py",
     "scripts/environment.py",
     "scripts/fetch_photo_models.py",

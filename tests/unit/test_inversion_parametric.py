@@ -178,6 +178,25 @@ def test_expected_and_shared_errors_of_the_detector_are_not_taken_for_shape(temp
     assert 0.5 * np.median(shared) < fits[1].residual_m < 1.1 * np.median(shared)
 
 
+def test_the_more_a_likely_head_may_move_the_nearer_it_comes_to_its_landmarks(template, monkeypatch):
+    random = np.random.default_rng(10)
+    for shape, expression, camera in random_heads(2, seed=11):
+        points = landmarks_of(template, shape, expression)[:IRIS_LANDMARKS]
+        waves = np.sin(points @ random.normal(0, 40, (3, 3)) + random.uniform(0, 6, 3)).T[..., None]
+        factors = 0.0005 * waves * random.normal(0, 1, (3, 1, 2))
+        known = LandmarkErrors(np.zeros((POSE_TERMS, IRIS_LANDMARKS, 2)), factors, np.full(IRIS_LANDMARKS, 0.0005))
+        wrong = in_image(camera, points, np.tensordot([1.5, -1.5, 1.0], factors, 1))
+        image = np.concatenate([project(camera, points)[0] + wrong, np.zeros((10, 2))])
+        fits = []
+        for towards in (1e-4, 0.03, parametric.TOWARDS_LANDMARKS):
+            monkeypatch.setattr(parametric, "TOWARDS_LANDMARKS", towards)
+            fits.append(fit_template(replace(template, landmark_errors=known), image, Lens(FOCAL)))
+        likely, nearer, nearest = fits
+        assert likely.residual_m > nearer.residual_m > nearest.residual_m
+        moves = [np.abs(fit.shape - likely.shape).max() for fit in (nearer, nearest)]
+        assert 0 < moves[0] < moves[1]
+
+
 def test_an_expected_error_of_the_detector_turns_no_head(template):
     shape, expression, camera = next(random_heads(1, seed=9))
     bias = np.zeros((POSE_TERMS, IRIS_LANDMARKS, 2))

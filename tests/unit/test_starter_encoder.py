@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from backend.alignment import Portrait
 from backend.errors import ModelError, OutputError
+from backend.folders import starter_encoder_path, starter_path
+from backend.plane_lift import OFFSET_SCALE
+from backend.starter import load_starter
 from backend.starter_encoder import (
     CROP_SHARE,
     EncoderConfig,
@@ -13,7 +19,9 @@ from backend.starter_encoder import (
     load_encoder,
     save_encoder,
 )
+from backend.training.encoder import encoder_config
 
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = EncoderConfig(z_dim=5, shapes=4, expressions=3, plane_channels=4, offset_px=4, size_px=32)
 SHIPPED = EncoderConfig(z_dim=78, shapes=64, expressions=51, plane_channels=16, offset_px=32)
 
@@ -101,3 +109,22 @@ def test_another_file_is_no_encoder(tmp_path):
     with pytest.raises(ModelError) as caught:
         load_encoder(tmp_path / "missing.safetensors")
     assert caught.value.code == "model_missing"
+
+
+def test_the_encoder_that_comes_along_belongs_to_the_starter_that_does():
+    starter, (encoder, generator) = load_starter(starter_path()), load_encoder(starter_encoder_path())
+    assert generator == starter.identity["id"]
+    assert encoder.config == encoder_config(starter, encoder.config.size_px)
+    assert encoder.lift.side_px * OFFSET_SCALE == starter.generator.config.plane_resolution
+
+
+def test_both_are_in_the_extension():
+    spec = importlib.util.spec_from_file_location("build_extension", ROOT / "scripts" / "build_extension.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    excluded = script.read_manifest()["build"]["paths_exclude_pattern"]
+    for path in (starter_path(), starter_encoder_path()):
+        name = path.relative_to(ROOT).as_posix()
+        folders = ["/" + part.as_posix() + "/" for part in path.relative_to(ROOT).parents][:-1]
+        assert name in script.REQUIRED
+        assert not any(script.is_excluded(one, excluded) for one in (*folders, f"/{name}"))
