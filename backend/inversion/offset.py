@@ -108,7 +108,7 @@ class Refinement:
     def __init__(self, task: Task, head: Head, start: Start, weights: OffsetWeights) -> None:
         self.size_px = min(task.budget.size_px, task.model.size_px)
         self._task, self._head, self._weights = task, head, weights
-        self._spread = _detail(head.planes)
+        self._detail = _detail(head.planes)
         first = torch.zeros_like(head.planes) if start.plane_offset is None else start.plane_offset
         self._first = first.detach()
         self._before = head.moved(self._first)
@@ -124,7 +124,7 @@ class Refinement:
         """Refine; returns the terms of the loss."""
         descent = Descent(
             self._task.budget.tune_steps,
-            ramped(hurried(OFFSET_RATE * self._spread, usual_steps=USUAL_STEPS, steps=self._task.budget.tune_steps)),
+            ramped(hurried(OFFSET_RATE * self._detail, usual_steps=USUAL_STEPS, steps=self._task.budget.tune_steps)),
             judged_by=("pixels", "perceptual", "silhouette"),
             patience=self._task.budget.patience,
         )
@@ -144,7 +144,7 @@ class Refinement:
             head, portrait, depth, side=side, tolerance=TOLERANCE * side, random=task.random
         )
         terms["shape"] = weights.shape * shape_loss(head, self._before, portrait, self._views)
-        relative = (self._offset - self._first) / self._spread
+        relative = (self._offset - self._first) / self._detail
         terms["smooth"] = weights.smooth * total_variation(relative)
         terms["size"] = weights.size * relative.square().mean()
         return terms
