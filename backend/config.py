@@ -17,7 +17,7 @@ class Settings:
     Args:
         model: Name of an installed generator.
         quality: How much refinement; ``draft`` has none.
-        method: How a photo becomes codes; the starter knows ``protome`` only.
+        method: How a photo becomes codes; ``triplanenet`` needs an encoder for the model.
         device: Where torch computes; ``auto`` takes CUDA, then MPS, then the CPU.
         face: Which detected face, counted from 0 at the largest; None takes the largest.
         faces: Triangles of the exported mesh, 1 000 to 200 000.

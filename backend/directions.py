@@ -22,6 +22,7 @@ class Codes:
         expression: Expression codes by ``Template.expression_names``, 0 at rest.
         plane_offset: What refinement added to the planes; None for nothing.
         pose: Of neck and head, radians; see ``skeleton``.
+        tuned: What pivotal tuning added to weights behind the planes, by name; none else.
     """
 
     ws: Float[np.ndarray, "num_ws w_dim"]
@@ -29,6 +30,7 @@ class Codes:
     expression: Float[np.ndarray, "e"]
     plane_offset: Float[np.ndarray, "3 c r r"] | None = None
     pose: Float[np.ndarray, "6"] = field(default_factory=lambda: np.zeros(POSE_SIZE))
+    tuned: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from backend.inversion.descent import Descent, descend, hurried, ramped
 from backend.inversion.method import Head, Inversion, Model, PosedPortrait, Start, Step, Task, part
 from backend.inversion.noise import exploration_std, noise_loss, normalize_noise
 from backend.inversion.photo_terms import confidence, looks, photo_terms
+from backend.inversion.silhouette import SILHOUETTE_WEIGHT, matte_terms
 
 # In spreads of one number of a code; SPI's 0.01 for the published weights, whose numbers spread by about a half.
 RATE, USUAL_STEPS = 0.02, 500
@@ -32,6 +33,7 @@ class CodeConfig:
         pixel_weight: Of squared pixel differences.
         mean_weight: Of the squared distance from the average code.
         noise_weight: Of the correlation in the noise.
+        silhouette_weight: Of the outline, for a model that shows the head alone.
         one_row: Whether one code serves all layers.
         with_noise: Whether the planes' noise is searched too; then the model's noise is changed.
         mirror_weight: Of the portraits' mirror images, one weight per portrait; none when empty.
@@ -41,6 +43,7 @@ class CodeConfig:
     pixel_weight: float = 1.0
     mean_weight: float = 0.0
     noise_weight: float = 1e5
+    silhouette_weight: float = SILHOUETTE_WEIGHT
     one_row: bool = False
     with_noise: bool = False
     mirror_weight: list[float] = field(default_factory=list)
@@ -127,7 +130,7 @@ class CodeSearch:
         descent = Descent(
             self._task.budget.code_steps,
             ramped(self._rate()),
-            judged_by=("pixels", "perceptual", "mirror", "mean"),
+            judged_by=("pixels", "perceptual", "silhouette", "mirror", "mean"),
         )
         try:
             return descend(
@@ -170,11 +173,13 @@ class CodeSearch:
     def _show(self, head: Head, portraits: Sequence[PosedPortrait]) -> dict[str, Tensor]:
         size_px = min(self._task.budget.size_px, self._model.size_px)
         pictures = looks(head, portraits, size_px=size_px, superresolve=self._task.budget.superresolve)
-        return photo_terms(pictures, portraits, self._task.perception, pixel_weight=self._config.pixel_weight)
+        terms = photo_terms(pictures, portraits, self._task.perception, pixel_weight=self._config.pixel_weight)
+        return terms | matte_terms(pictures, portraits, self._model, weight=self._config.silhouette_weight)
 
     def _mirror(self, head: Head) -> Tensor:
         """The same terms for mirrored portraits, each with its weight."""
         portraits, weights = self._task.portraits, self._config.mirror_weight
         chosen = [(one.mirrored(), weight) for one, weight in zip(portraits, weights, strict=True) if weight]
-        losses = [weight * torch.stack(list(self._show(head, [one]).values())).sum() for one, weight in chosen]
+        mirrored = head.on_mirrored_body()
+        losses = [weight * torch.stack(list(self._show(mirrored, [one]).values())).sum() for one, weight in chosen]
         return torch.stack(losses).sum() / len(portraits)

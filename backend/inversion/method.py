@@ -48,6 +48,13 @@ class Head(HeadField, Protocol):
     def moved(self, plane_offset: Float[Tensor, "1 3 cd r r"]) -> "Head":
         """With an offset added to the planes."""
 
+    def on_mirrored_body(self) -> "Head":
+        """The same planes where the world's way to canonical space is mirrored.
+
+        What shows a photo on its own body shows the photo's mirror image there, if the planes are symmetric. Itself
+        where world and canonical space are the same.
+        """
+
     def render(self, cameras: Cameras, *, size_px: int, superresolve: bool = True) -> Images:
         """Pictures in about [-1, 1], one per camera.
 
@@ -77,6 +84,10 @@ class Model(Protocol):
     @property
     def opacity_is_matte(self) -> bool:
         """Whether opacity is that of the head alone; else the background is part of the volume."""
+
+    @property
+    def is_light(self) -> bool:
+        """Whether a step takes tenths of a second on a CPU, so that the published numbers of steps can be made."""
 
     @property
     def mean_ws(self) -> Float[Tensor, "1 num_ws w_dim"]:

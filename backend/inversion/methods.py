@@ -57,7 +57,7 @@ def invert(
     task = Task(
         model,
         [portrait.to(device) for portrait in portraits],
-        budget_for(method, quality, device.type),
+        budget_for(method, quality, device.type, is_light=model.is_light),
         torch.Generator().manual_seed(seed),
         step,
         encoder=encoder,

@@ -15,25 +15,19 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from backend.errors import SettingsError
-from backend.generator.plane_generator import Images
 from backend.inversion.codes import CodeConfig, mean, search_codes
 from backend.inversion.descent import Descent, descend, hurried, ramped
 from backend.inversion.losses import total_variation
-from backend.inversion.method import Head, Inversion, PosedPortrait, Start, Step, Task, part
+from backend.inversion.method import Head, Inversion, Start, Step, Task, part
 from backend.inversion.photo_terms import confidence, looks, photo_terms
 from backend.inversion.pseudo_views import PseudoViews, adjacent_loss, shape_loss
+from backend.inversion.silhouette import SILHOUETTE_WEIGHT, silhouette_loss
 from backend.inversion.symmetry import symmetry_loss
 from backend.inversion.warp import TOLERANCE
 
 OFFSET_RATE, USUAL_STEPS = 0.03, 100  # Detail of the planes per step.
-# Image widths around the head's matte in which neither head nor empty space is asked for.
-OUTLINE = 1 / 64
-CLEAR = 0.05
-FAINT = 1e-7  # Less opacity is none.
-BEHIND = 0.3  # Sides of the cube behind the head's centre where a background inside the volume belongs.
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,7 @@ class OffsetWeights:
     adjacent: float = 0.1
     symmetry: float = 0.3
     shape: float = 1.0
-    silhouette: float = 0.25
+    silhouette: float = SILHOUETTE_WEIGHT
     smooth: float = 1.0
     size: float = 0.01
 
@@ -134,8 +128,7 @@ class Refinement:
         task, weights, head = self._task, self._weights, self._head.moved(self._offset)
         pictures = looks(head, task.portraits, size_px=self.size_px, superresolve=task.budget.superresolve)
         terms = photo_terms(pictures, task.portraits, task.perception)
-        outlines = [self._silhouette(picture, one) for picture, one in zip(pictures, task.portraits, strict=True)]
-        terms["silhouette"] = weights.silhouette * torch.stack(outlines).mean()
+        terms["silhouette"] = weights.silhouette * silhouette_loss(pictures, task.portraits, task.model)
         chosen = int(torch.randint(len(task.portraits), (), generator=task.random))
         portrait, depth = task.portraits[chosen], pictures[chosen].depth.detach()
         terms["adjacent"] = weights.adjacent * adjacent_loss(head, portrait, task.perception, self._views)
@@ -148,40 +141,6 @@ class Refinement:
         terms["smooth"] = weights.smooth * total_variation(relative)
         terms["size"] = weights.size * relative.square().mean()
         return terms
-
-    def _silhouette(self, picture: Images, portrait: PosedPortrait) -> Tensor:
-        model = self._task.model
-        return silhouette_loss(picture, portrait, opacity_is_matte=model.opacity_is_matte, side=model.side)
-
-
-def silhouette_loss(
-    picture: Images, portrait: PosedPortrait, *, opacity_is_matte: bool, side: float
-) -> Float[Tensor, ""]:
-    """What stands where the portrait shows no head, and what is missing where it shows one; in shares of the picture.
-
-    A generator whose volume holds the background as well may show something beside the head, but behind it.
-
-    Args:
-        picture: At the portrait's camera.
-        portrait: Its matte says where; at the matte's edge nothing is asked.
-        opacity_is_matte: As the model says.
-        side: Edge of the canonical cube, world units.
-    """
-    seen = portrait.resized(picture.depth.shape[-1])
-    reach = max(1, round(OUTLINE * picture.depth.shape[-1]))
-    outside = (_spread(seen.mask, reach) < CLEAR) * seen.trust
-    if not opacity_is_matte:
-        behind = portrait.cameras.cam2world[0, :3, 3].norm() + BEHIND * side
-        return (outside * functional.relu(behind - picture.depth)).sum() / side / outside.numel()
-    inside = (_spread(1 - seen.mask, reach) < CLEAR) * seen.trust
-    # The logarithm has a slope even where there is hardly any density, so that a head can grow into its matte.
-    missing = picture.opacity.clamp(FAINT, 1).log() / math.log(FAINT)
-    return (outside * picture.opacity + inside * missing).sum() / outside.numel()
-
-
-def _spread(mask: Float[Tensor, "1 1 r r"], reach: int) -> Float[Tensor, "1 1 r r"]:
-    """The largest value within some pixels."""
-    return functional.max_pool2d(mask, 2 * reach + 1, stride=1, padding=reach)
 
 
 def _detail(planes: Float[Tensor, "1 3 cd r r"]) -> float:

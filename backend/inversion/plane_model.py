@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from backend.camera import Camera
 from backend.generator.eg3d_camera import label_of, orbit_pose
@@ -17,9 +18,13 @@ from backend.generator.family import signed_colors
 from backend.generator.plane_generator import Deform, Images, PlaneGenerator
 from backend.generator.volume import activate_density
 from backend.inversion.cameras import Cameras
+from backend.inversion.losses import mirror_image
 
 AVERAGE_SAMPLES, AVERAGE_SEED = 600, 123
 FRONT = 3.14 / 2  # As the published loops round a quarter turn; it moves the average code in the fourth digit.
+
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,13 @@ class PlaneHead:
     def moved(self, plane_offset: Float[Tensor, "1 3 cd r r"]) -> "PlaneHead":
         """With an offset added to the planes."""
         return replace(self, planes=self.planes + plane_offset)
+
+    def on_mirrored_body(self) -> "PlaneHead":
+        """The same planes in the mirrored pose; itself for a generator without poses."""
+        deform = self.deform
+        if deform is None:
+            return self
+        return replace(self, deform=lambda points: mirror_image(deform(mirror_image(points))))
 
     def render(self, cameras: Cameras, *, size_px: int, superresolve: bool = True) -> Images:
         """Pictures, one per camera; see ``method.Head``."""
@@ -85,6 +97,8 @@ class PlaneModel:
         deform: From that body's space to the canonical one, for pictures.
         average_samples: Random heads behind the average code.
     """
+
+    is_light = False
 
     def __init__(
         self,
@@ -154,8 +168,8 @@ def front_camera(generator: PlaneGenerator) -> Camera:
     return Camera(cam2world, intrinsics)
 
 
-def tuned_generator(generator: PlaneGenerator, tuned: Mapping[str, Tensor]) -> PlaneGenerator:
-    """A copy of the generator with what an ``Inversion`` added to its weights."""
+def tuned_generator(generator: NetworkT, tuned: Mapping[str, Tensor]) -> NetworkT:
+    """A copy of the generator, of whatever kind, with what an ``Inversion`` added to its weights."""
     copy = deepcopy(generator)
     state = copy.state_dict()
     with torch.no_grad():

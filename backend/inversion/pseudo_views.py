@@ -75,7 +75,7 @@ def mirrored_loss(head: Head, portrait: PosedPortrait, perception: Perception, v
     mirrored = portrait.mirrored()
     depth = views.depth(head, portrait.cameras).flip(3)
     cameras = views.around(mirrored.cameras, yaw=ADJACENT_YAW, pitch=ADJACENT_PITCH)
-    pictures = views.render(head, cameras)
+    pictures = views.render(head.on_mirrored_body(), cameras)
     warped, authentic = _carried(mirrored, depth, cameras, pictures, views)
     losses = []
     for boxes in region_boxes(mirrored, depth, cameras):

@@ -15,6 +15,7 @@ from backend.inversion.descent import Descent, descend, hurried, steady
 from backend.inversion.method import Head, Inversion, Model, PosedPortrait, Step, Task, part
 from backend.inversion.photo_terms import confidence, looks, photo_terms
 from backend.inversion.pseudo_views import PseudoViews, adjacent_loss, mirrored_loss, shape_loss
+from backend.inversion.silhouette import SILHOUETTE_WEIGHT, matte_terms
 from backend.inversion.symmetry import mirror_weight
 
 TUNING_RATE, USUAL_STEPS = 3e-4, 350
@@ -78,6 +79,7 @@ class Tuning:
         auxiliary: Weights of the further terms.
         rate: Learning rate; fitted to the number of steps when omitted.
         pixel_weight: Of squared pixel differences.
+        silhouette_weight: Of the outline, for a model that shows the head alone.
     """
 
     def __init__(
@@ -89,11 +91,12 @@ class Tuning:
         *,
         rate: float | None = None,
         pixel_weight: float = 1.0,
+        silhouette_weight: float = SILHOUETTE_WEIGHT,
     ) -> None:
         self.size_px = min(task.budget.size_px, model.size_px)
         self._task, self._model, self._ws, self._auxiliary = task, model, ws, auxiliary
         fitted = hurried(TUNING_RATE, usual_steps=USUAL_STEPS, steps=task.budget.tune_steps)
-        self._rate, self._pixel_weight = rate or fitted, pixel_weight
+        self._rate, self._pixel_weight, self._silhouette_weight = rate or fitted, pixel_weight, silhouette_weight
         self._views = PseudoViews(model.side, self.size_px, AUXILIARY_CAMERAS, task.random)
         self._before: Head | None = None
 
@@ -106,7 +109,7 @@ class Tuning:
         descent = Descent(
             self._task.budget.tune_steps,
             steady(self._rate),
-            judged_by=("pixels", "perceptual"),
+            judged_by=("pixels", "perceptual", "silhouette"),
             patience=self._task.budget.patience,
         )
         try:
@@ -118,6 +121,7 @@ class Tuning:
         task, head = self._task, self._model.head(self._ws)
         pictures = looks(head, task.portraits, size_px=self.size_px)
         terms = photo_terms(pictures, task.portraits, task.perception, pixel_weight=self._pixel_weight)
+        terms |= matte_terms(pictures, task.portraits, self._model, weight=self._silhouette_weight)
         is_due = number % AUXILIARY_EVERY == AUXILIARY_EVERY - 1 and self._auxiliary != NONE
         if is_due and torch.is_grad_enabled():
             chosen = int(torch.randint(len(task.portraits), (), generator=task.random))

@@ -16,12 +16,15 @@ from backend.generator.starter import StarterField
 from backend.head import MorphTarget
 from backend.inversion.invert import FittedPhoto, invert_photos
 from backend.inversion.lifting import code_prior, encode_portrait
+from backend.inversion.methods import METHODS
 from backend.inversion.parametric import Lens, SeenFace, fit_person
 from backend.landmarks import Face
 from backend.mesh import Mesh
 from backend.morph import morph_targets
 from backend.photo import Photo
 from backend.portrait_model.contract import PORTRAIT_PX, Fit, PersonPhoto
+from backend.portrait_model.plane_codes import TUNED
+from backend.portrait_model.starter_methods import BEHIND_PLANES, invert_by_method, tuned_starter
 from backend.pose import initial_focal, principal_point
 from backend.reprojection import PhotoView
 from backend.skeleton import POSE_SIZE
@@ -52,7 +55,7 @@ class StarterModel:
     """
 
     moved_codes: tuple[str, ...] = ("ws", "shape", "expression", "pose")
-    methods: tuple[str, ...] = ("protome",)
+    methods: tuple[str, ...] = tuple(METHODS)
 
     def __init__(self, starter: Starter, encoder: StarterEncoder | None = None) -> None:
         self.starter, self.encoder = starter, encoder
@@ -66,6 +69,10 @@ class StarterModel:
             "expression": (len(template.expression),),
             "pose": (POSE_SIZE,),
             "plane_offset": (3, config.plane_channels, config.plane_resolution, config.plane_resolution),
+        }
+        weights = starter.generator.state_dict().items()
+        self.code_shapes |= {
+            f"{TUNED}{name}": tuple(value.shape) for name, value in weights if name.startswith(BEHIND_PLANES)
         }
 
     def align(self, photo: Photo, face: Face) -> Portrait:
@@ -95,13 +102,16 @@ class StarterModel:
         settings: Settings,
         step: Callable[[float], None],
     ) -> tuple[list[Codes], dict[str, float]]:
-        """The appearance that shows the portraits; shape and expressions stay as fitted."""
+        """The appearance that shows the portraits; shape and expressions stay as fitted, whatever the method."""
+        fitted = [
+            FittedPhoto(one.portrait, one.mask, camera, codes, one.weight)
+            for one, camera, codes in zip(photos, fit.cameras, fit.codes, strict=True)
+        ]
+        if settings.method != "protome":
+            return invert_by_method(self.starter, self.encoder, fitted, settings=settings, step=step)
         return invert_photos(
             self.starter,
-            [
-                FittedPhoto(one.portrait, one.mask, camera, codes, one.weight)
-                for one, camera, codes in zip(photos, fit.cameras, fit.codes, strict=True)
-            ],
+            fitted,
             quality=settings.quality,
             seed=settings.seed,
             step=step,
@@ -127,12 +137,12 @@ class StarterModel:
         if codes.plane_offset is not None:
             offset = torch.from_numpy(codes.plane_offset.astype(np.float32))[None].to(self._device)
         with torch.no_grad():
-            return self.starter.generator.field(ws, offset)
+            return tuned_starter(self.starter, codes).generator.field(ws, offset)
 
     def bind(self, surface: Mesh, codes: Codes) -> "TemplateMesh":
         """Let the mesh follow the template."""
         binding = self.starter.template.binding(surface.vertices.astype(np.float64))
-        return TemplateMesh(self.starter, surface, codes, binding)
+        return TemplateMesh(tuned_starter(self.starter, codes), surface, codes, binding)
 
     def views(self, _: Codes) -> list[PhotoView]:
         """None: the field itself is as sharp as the starter gets."""
@@ -149,12 +159,14 @@ class StarterModel:
     def to_arrays(self, codes: Codes) -> dict[str, np.ndarray]:
         """The codes by name, without a plane offset where there is none."""
         arrays = {"ws": codes.ws, "shape": codes.shape, "expression": codes.expression, "pose": codes.pose}
+        arrays |= {f"{TUNED}{name}": change for name, change in codes.tuned.items()}
         return arrays if codes.plane_offset is None else arrays | {"plane_offset": codes.plane_offset}
 
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> Codes:
         """The inverse of ``to_arrays``."""
         pose = arrays.get("pose", np.zeros(POSE_SIZE))  # Heads of earlier versions looked straight ahead.
-        return Codes(arrays["ws"], arrays["shape"], arrays["expression"], arrays.get("plane_offset"), pose)
+        tuned = {name.removeprefix(TUNED): array for name, array in arrays.items() if name.startswith(TUNED)}
+        return Codes(arrays["ws"], arrays["shape"], arrays["expression"], arrays.get("plane_offset"), pose, tuned)
 
     @property
     def _device(self) -> torch.device:

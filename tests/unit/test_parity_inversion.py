@@ -134,14 +134,14 @@ def test_panoheads_search_and_tuning_agree(path):
     model = PlaneModel(case.generator, average_samples=case.average_samples)
     case.fixture.check("w_stage.w_avg", model.mean_ws[:, :1])
     case.fixture.check("w_stage.w_std", torch.tensor([model.ws_std]))
-    config = CodeConfig(rate=0.1, pixel_weight=0.1, mean_weight=1.0)
+    config = CodeConfig(rate=0.1, pixel_weight=0.1, mean_weight=1.0, silhouette_weight=0.0)
     found = searched(case, model, config, noise=[])
     case.fixture.check("w_stage.w_out", torch.cat(found.states))
 
     model = model.copied()
     count = len(case.io["pti.lr"])
     pivot, task = found.states[-1], task_of(case, model, tune_steps=count)
-    tuning = Tuning(task, model, pivot, NONE, rate=TUNING_RATE, pixel_weight=0.1)
+    tuning = Tuning(task, model, pivot, NONE, rate=TUNING_RATE, pixel_weight=0.1, silhouette_weight=0.0)
     states = []
     tuning.run(lambda _done: states.append({k: v.detach().clone() for k, v in model.network.state_dict().items()}))
     checked = [key for key in case.io if key.startswith(f"pti.after{count}.")]
@@ -162,7 +162,9 @@ def test_portrait3ds_search_of_codes_and_noise_agrees(path):
     )
     model = PlaneModel(case.generator, pose=pose, deform=deform, average_samples=case.average_samples).copied()
     noise = first_noise(case.io, model)
-    found = searched(case, model, CodeConfig(rate=0.01, pixel_weight=0.0, with_noise=True), noise)
+    found = searched(
+        case, model, CodeConfig(rate=0.01, pixel_weight=0.0, with_noise=True, silhouette_weight=0.0), noise
+    )
     case.fixture.check("w_stage.w_final", found.states[-1])
     for key in case.io:
         if key.startswith("w_stage.noise_after."):

@@ -286,13 +286,6 @@ def test_an_unknown_model_is_a_settings_error(photo):
     assert caught.value.code == "unknown_model"
 
 
-@needs_photo_models
-def test_the_starter_refuses_methods_of_published_models(photo):
-    with pytest.raises(SettingsError, match="does not know the method spi; it knows protome") as caught:
-        reconstruct([photo], replace(DRAFT, method="spi"), silent)
-    assert caught.value.code == "unknown_method"
-
-
 def test_a_missing_model_is_a_model_error(photo, tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue, "starter_path", lambda: tmp_path / "none.safetensors")
     with pytest.raises(ModelError, match="missing"):

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from backend.generator.plane_generator import Images
-from backend.inversion.offset import BEHIND, _detail, silhouette_loss
+from backend.inversion.offset import _detail
+from backend.inversion.silhouette import BEHIND, picture_silhouette
 from tests.small_planes import DISTANCE, portrait_of, small_model
 
 SIZE = 32
@@ -25,7 +26,7 @@ def picture(opacity, depth):
 
 def cost(portrait, *, opacity=0.0, depth=5.0, is_matte=True):
     maps = (torch.as_tensor(value).expand(1, 1, SIZE, SIZE) for value in (opacity, depth))
-    return silhouette_loss(picture(*maps), portrait, opacity_is_matte=is_matte, side=1.0).item()
+    return picture_silhouette(picture(*maps), portrait, opacity_is_matte=is_matte, side=1.0).item()
 
 
 INNER, OUTER = 14**2, 18**2  # The mask without its outermost pixels, and with one more around it.
