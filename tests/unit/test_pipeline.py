@@ -75,7 +75,7 @@ def told():
 
 @pytest.fixture(scope="module")
 def head(photo, told):
-    return reconstruct([photo], replace(DRAFT, quality="balanced", seed=3), told.append)
+    return reconstruct([photo], replace(DRAFT, quality="balanced", seed=3, expression="photo"), told.append)
 
 
 def mesh_is_sound(mesh, texture):
@@ -147,7 +147,7 @@ def test_resynthesized_without_sliders_the_geometry_is_the_same(head, base):
     assert len(base.mesh.faces) == pytest.approx(len(head.mesh.faces), rel=0.02)
     # The record keeps the plane offset in half precision.
     assert np.abs(before.min(0) - after.min(0)).max() < 0.001 and np.abs(before.max(0) - after.max(0)).max() < 0.001
-    assert base.record.slider_values == {}
+    assert base.record.slider_values == {PHOTO_EXPRESSION: 1.0}
 
 
 @needs_photo_models
@@ -157,14 +157,15 @@ def test_a_shape_slider_moves_the_mesh_as_its_morph_target_says(head, base, move
     offsets = {target.slider.name: target.offsets for target in base.morph_targets}
     offsets = 0.8 * offsets["Jaw width"] + 0.5 * offsets["Mouth open"]
     np.testing.assert_allclose(moved.mesh.vertices, base.mesh.vertices + offsets, atol=5e-5)
-    assert moved.record.slider_values == {"Jaw width": 0.8, "Mouth open": 0.5}
+    assert moved.record.slider_values == {"Jaw width": 0.8, "Mouth open": 0.5, PHOTO_EXPRESSION: 1.0}
     np.testing.assert_array_equal(moved.record.codes["photo_shape"], head.record.codes["photo_shape"])
 
 
 @needs_photo_models
 def test_sliders_go_on_from_where_they_were_and_appearance_recolors_the_texture(head, base, moved):
     back = resynthesize(moved.record, {"Jaw width": -0.8, "Mouth open": -0.5, "Hair colour": 2.0}, DRAFT, silent)
-    assert back.record.slider_values == {"Jaw width": 0.0, "Mouth open": 0.0, "Hair colour": 2.0}
+    baked = {"Jaw width": 0.0, "Mouth open": 0.0, "Hair colour": 2.0}
+    assert back.record.slider_values == baked | {PHOTO_EXPRESSION: 1.0}
     np.testing.assert_allclose(back.record.codes["shape"], head.record.codes["shape"], atol=1e-9)
     np.testing.assert_array_equal(back.record.codes["photo_ws"], head.record.codes["photo_ws"])
     assert np.abs(back.texture.astype(int) - base.texture.astype(int)).mean() > 0.5
@@ -174,6 +175,14 @@ def photo_target(head):
     return next(target for target in head.morph_targets if target.slider.name == PHOTO_EXPRESSION)
 
 
+@pytest.fixture(scope="module")
+def smiling(head):
+    """As though the photo had shown a smile with an open mouth."""
+    codes = head.record.codes | {"expression": np.zeros(3), "photo_expression": np.array([0.5, 0.8, 0.0])}
+    record = replace(head.record, codes=codes, slider_values={PHOTO_EXPRESSION: 0.5})
+    return resynthesize(record, {PHOTO_EXPRESSION: 0.75, "Jaw width": 0.8}, DRAFT, silent)
+
+
 def placed(template, head, expression):
     """The head's vertices with an expression, by the template alone."""
     points = head.mesh.canonical.astype(np.float64)
@@ -181,54 +190,46 @@ def placed(template, head, expression):
 
 
 @needs_photo_models
-def test_the_mesh_is_at_rest_and_its_slider_adds_the_photo_s_expression(head, model):
-    template, codes = load_starter(model).template, head.record.codes
-    assert np.abs(codes["photo_expression"]).max() > 0.01 and not codes["expression"].any()
-    np.testing.assert_allclose(head.mesh.vertices, placed(template, head, codes["expression"]), atol=1e-7)
-    target = photo_target(head)
-    seen = placed(template, head, codes["photo_expression"])
-    np.testing.assert_allclose(head.mesh.vertices + target.offsets, seen, atol=1e-7)
-    assert (target.start, target.slider.minimum, target.slider.maximum) == (0.0, 0.0, 1.0)
-    assert PHOTO_EXPRESSION in " ".join(head.report["notes"])
+def test_the_mesh_is_at_rest_and_its_slider_adds_the_photo_s_expression(smiling, model):
+    template, codes = load_starter(model).template, smiling.record.codes
+    assert not codes["expression"].any()
+    np.testing.assert_allclose(smiling.mesh.vertices, placed(template, smiling, codes["expression"]), atol=1e-7)
+    seen = placed(template, smiling, codes["photo_expression"])
+    assert np.abs(seen - smiling.mesh.vertices).max() > 0.001
+    np.testing.assert_allclose(in_photo(smiling).mesh.vertices, seen, atol=1e-7)
+    assert PHOTO_EXPRESSION in " ".join(smiling.report["notes"])
 
 
 @needs_photo_models
-def test_other_expressions_add_up_with_the_photo_s(head, model):
+def test_other_expressions_add_up_with_the_photo_s(smiling, model):
     """Base, photo's expression and an open mouth together are what the template says of the sum of the codes."""
-    template, codes = load_starter(model).template, head.record.codes
-    opened = next(target for target in head.morph_targets if target.slider.name == "Mouth open")
-    seen = placed(template, head, codes["photo_expression"] + np.array([1.0, 0.0, 0.0]))
-    np.testing.assert_allclose(head.mesh.vertices + photo_target(head).offsets + opened.offsets, seen, atol=3e-5)
+    template, codes = load_starter(model).template, smiling.record.codes
+    opened = next(target for target in smiling.morph_targets if target.slider.name == "Mouth open")
+    seen = placed(template, smiling, codes["photo_expression"] + np.array([1.0, 0.0, 0.0]))
+    np.testing.assert_allclose(in_photo(smiling).mesh.vertices + opened.offsets, seen, atol=3e-5)
 
 
 @needs_photo_models
-def test_resynthesis_keeps_the_face_at_rest_and_the_photo_s_expression_a_slider(head, base):
-    head_at = resynthesize(head.record, {PHOTO_EXPRESSION: 0.75, "Jaw width": 0.8}, DRAFT, silent)
-    assert photo_target(head_at).start == 0.75 and not head_at.record.codes["expression"].any()
-    assert head_at.record.slider_values == {"Jaw width": 0.8, PHOTO_EXPRESSION: 0.75}
-    again = resynthesize(head_at.record, {"Jaw width": -0.8}, DRAFT, silent)
-    assert photo_target(again).start == 0.75 and again.record.slider_values["Jaw width"] == 0.0
-    np.testing.assert_allclose(again.mesh.vertices, base.mesh.vertices, atol=1e-6)
-    at_rest = resynthesize(head_at.record, {PHOTO_EXPRESSION: 0.0}, DRAFT, silent)
-    assert photo_target(at_rest).start == 0.0 and at_rest.record.slider_values == {"Jaw width": 0.8}
+def test_resynthesis_leaves_the_photo_s_expression_a_slider_where_it_was_put(smiling):
+    assert photo_target(smiling).start == 0.75
+    assert smiling.record.slider_values == {"Jaw width": 0.8, PHOTO_EXPRESSION: 0.75}
 
 
 @needs_photo_models
-def test_a_head_of_an_earlier_version_looks_as_it_did_and_gets_a_face_at_rest(head, base):
+def test_a_head_of_an_earlier_version_looks_as_it_did_and_gets_a_face_at_rest(smiling):
     """It had the expression baked in, and no slider for it."""
-    codes = head.record.codes | {"expression": head.record.codes["photo_expression"]}
-    sliders = [slider for slider in head.record.sliders if slider.name != PHOTO_EXPRESSION]
-    settings = {name: value for name, value in head.record.settings.items() if name != "expression"}
-    taken_up = resynthesize(replace(head.record, codes=codes, sliders=sliders, settings=settings), {}, DRAFT, silent)
+    codes = smiling.record.codes | {"expression": smiling.record.codes["photo_expression"]}
+    sliders = [slider for slider in smiling.record.sliders if slider.name != PHOTO_EXPRESSION]
+    record = replace(smiling.record, codes=codes, sliders=sliders, slider_values={"Jaw width": 0.8})
+    taken_up = resynthesize(record, {}, DRAFT, silent)
     assert photo_target(taken_up).start == 1.0
-    np.testing.assert_allclose(opened_mesh(taken_up).vertices, in_photo(base).mesh.vertices, atol=1e-6)
-    np.testing.assert_allclose(taken_up.mesh.vertices, base.mesh.vertices, atol=1e-6)
-    np.testing.assert_array_equal(taken_up.texture, base.texture)
+    np.testing.assert_allclose(opened_mesh(taken_up).vertices, in_photo(smiling).mesh.vertices, atol=1e-6)
+    np.testing.assert_allclose(taken_up.mesh.vertices, smiling.mesh.vertices, atol=1e-6)
+    np.testing.assert_array_equal(taken_up.texture, smiling.texture)
 
 
 @needs_photo_models
-def test_a_head_can_be_opened_as_in_the_photo(photo):
-    head = reconstruct([photo], replace(DRAFT, expression="photo"), silent)
+def test_a_head_can_be_opened_as_in_the_photo(head):
     assert photo_target(head).start == 1.0 and head.record.slider_values == {PHOTO_EXPRESSION: 1.0}
 
 
