@@ -21,13 +21,13 @@ from .client import Worker
 from .errors import AddonError, HeadError, ProtocolError, WorkerEnded
 from .head import frame_head, import_head, replace_surface, select_head
 from .preferences import places, preferences
-from .properties import STARTER, model_names
+from .properties import OWN_METHOD, STARTER, model_names
 from .sliders import RECORD_KEY, is_head
 
 BUSY_INTERVAL_S = 0.05
 READY_TIMEOUT_S = 60.0
 CANCEL_TIMEOUT_S = 3.0
-# Expected seconds of the starter on two processor cores, until a job of this session says better.
+# Expected seconds of the starter and its own method on two processor cores, until a job of this session says better.
 EXPECTED_S = {"draft": 20.0, "balanced": 60.0, "best": 120.0}
 
 
@@ -107,8 +107,8 @@ def start_invert(photos: Sequence[Path], settings: dict[str, object], folder: Pa
     first, *others = map(str, photos)
     params = protocol.invert_params(first, str(folder / "head.glb"), wanted, report=None, more_photos=others)
     # How long several photos take says nothing of how long one does.
-    kind = None if others else _kind(settings.get("model", STARTER), settings.get("method"), settings["quality"])
-    _start("invert", params, Job(0, photos[0].stem, folder, kind=kind))
+    kind = (str(settings.get("model", STARTER)), str(settings.get("method", OWN_METHOD)), str(settings["quality"]))
+    _start("invert", params, Job(0, photos[0].stem, folder, kind=None if others else kind))
 
 
 def expected_time_s(model: str, method: str, quality: str) -> float | None:
@@ -116,16 +116,11 @@ def expected_time_s(model: str, method: str, quality: str) -> float | None:
 
     None where nothing is known yet.
     """
-    kind = _kind(model, method, quality)
+    kind = (model, method, quality)
     if kind in session.measured_s:
         return session.measured_s[kind]
-    usual_s = EXPECTED_S[quality] if model == STARTER else None
+    usual_s = EXPECTED_S[quality] if (model, method) == (STARTER, OWN_METHOD) else None
     return times.expected_s(places().times, preferences().device, kind) or usual_s
-
-
-def _kind(model: object, method: object, quality: object) -> Kind:
-    """The starter has one method only."""
-    return str(model), "" if model == STARTER else str(method), str(quality)
 
 
 def start_resynthesize(

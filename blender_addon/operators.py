@@ -75,8 +75,6 @@ class PROTOME_OT_invert(bpy.types.Operator):
         values = {name: getattr(self if self.properties.is_property_set(name) else chosen, name) for name in CHOICES}
         values["face"] = values["face"] - 1 if values["face"] > 1 else None
         values["texture_px"] = int(values.pop("texture"))
-        if values["model"] == STARTER:
-            del values["method"]  # A choice made for another model; the panel does not show it for the starter.
         return values
 
 

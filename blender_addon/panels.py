@@ -158,9 +158,8 @@ def _draw_choices(layout: bpy.types.UILayout, context: bpy.types.Context) -> Non
     column = layout.column()
     column.use_property_split = True
     column.use_property_decorate = False
-    without_effect = "method" if chosen.model == STARTER else "expression"
     for name in ("face", "model", "method", "quality", "texture", "faces", "expression", "seed"):
-        if name != without_effect:
+        if name != "expression" or chosen.model == STARTER:  # Other generators keep the photo's.
             column.prop(chosen, name)
     expected_s = expected_time_s(chosen.model, chosen.method, chosen.quality)
     takes = (

@@ -12,14 +12,15 @@ QUALITIES = (
     ("balanced", "Balanced", "Refined against the photo"),
     ("best", "Best", "Refined longest"),
 )
+OWN_METHOD = "protome"
 METHODS = (
-    ("protome", "Protome", "Encoder where there is one, then the planes, with both sides of the face alike"),
+    (OWN_METHOD, "Protome", "Encoder where there is one, then the planes, with both sides of the face alike"),
     ("mean", "Average Head", "The model's average head, to see how it frames the photo"),
     ("w", "W", "Search for one style code"),
     ("w+", "W+", "Search for a style code in every layer"),
     ("pti", "PTI", "Search for a style code, then tune the model to the photo"),
     ("spi", "SPI", "Like PTI, guided by the mirrored photo and by warped views"),
-    ("triplanenet", "TriPlaneNet", "Its encoder alone; must be part of the installed model"),
+    ("triplanenet", "TriPlaneNet", "Encoders alone: a code, then planes from the photo; the model must have them"),
 )
 EXPRESSIONS = (
     ("neutral", "Neutral", "Face at rest, for rigging; the slider Photo expression brings the photo's expression back"),
@@ -66,9 +67,7 @@ class PROTOME_PG_settings(bpy.types.PropertyGroup):
         search=lambda _, __, text: [name for name in model_names if text.lower() in name.lower()],
         search_options={"SUGGESTION"},
     )
-    method: bpy.props.EnumProperty(
-        name="Method", description="How the photo becomes a head; the starter has its own", items=METHODS
-    )
+    method: bpy.props.EnumProperty(name="Method", description="How the photo becomes a head", items=METHODS)
     quality: bpy.props.EnumProperty(name="Quality", items=QUALITIES, default="balanced")
     texture: bpy.props.EnumProperty(name="Texture", description="Side of the texture", items=TEXTURES, default="2048")
     faces: bpy.props.IntProperty(

@@ -8,9 +8,6 @@ import math
 from functools import lru_cache
 from pathlib import Path
 
-# Of the worker's method where a model offers no choice of one.
-OWN_METHOD = "protome"
-
 
 def expected_s(path: Path, device: str, kind: tuple[str, str, str]) -> float | None:
     """Seconds of a run; None where nothing is known, or the file is damaged. Cheap enough for a panel's ``draw``.
@@ -24,8 +21,7 @@ def expected_s(path: Path, device: str, kind: tuple[str, str, str]) -> float | N
         state = path.stat()
     except OSError:
         return None
-    model, method, quality = kind
-    return _read(path, (state.st_mtime_ns, state.st_size), device).get(f"{model}|{method or OWN_METHOD}|{quality}")
+    return _read(path, (state.st_mtime_ns, state.st_size), device).get("|".join(kind))
 
 
 @lru_cache(maxsize=4)

@@ -69,6 +69,7 @@ def test_the_worker_gets_the_scene_s_choices(addon, photo, tmp_path):
     assert sent["photo"] == chosen.photo
     assert sent["settings"] == {
         "model": "starter",
+        "method": "protome",
         "quality": "best",
         "device": "auto",
         "face": 1,
@@ -79,7 +80,7 @@ def test_the_worker_gets_the_scene_s_choices(addon, photo, tmp_path):
     }
 
 
-def test_the_method_is_sent_for_other_models_than_the_starter(addon, photo, tmp_path):
+def test_the_method_is_sent_for_every_model(addon, photo, tmp_path):
     chosen = bpy.context.scene.protome
     chosen.method = "spi"
     bpy.ops.protome.invert(filepath=photo())
@@ -88,7 +89,7 @@ def test_the_method_is_sent_for_other_models_than_the_starter(addon, photo, tmp_
     bpy.ops.protome.invert(filepath=photo(), method="w+")
     settings = [request["params"]["settings"] for request in requests(tmp_path)]
     assert [(one["model"], one.get("method")) for one in settings] == [
-        ("starter", None), ("my eg3d", "spi"), ("my eg3d", "w+"),
+        ("starter", "spi"), ("my eg3d", "spi"), ("my eg3d", "w+"),
     ]  # fmt: skip
 
 

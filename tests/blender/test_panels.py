@@ -16,7 +16,8 @@ def create(addon):
 def test_the_choices_and_the_expected_time(create):
     drawn = create()
     assert drawn[:2] == ["Photo From", "Photo"]
-    assert drawn[3:10] == ["Face", "Model", "Quality", "Texture", "Triangles", "Expression", "Seed"]
+    assert drawn[3:8] == ["Face", "Model", "Method", "Quality", "Texture"]
+    assert drawn[8:11] == ["Triangles", "Expression", "Seed"]
     assert "Takes about 60 s" in drawn and drawn[-1] == "Create Head"
     bpy.context.scene.protome.source, bpy.context.scene.protome.quality = "IMAGE", "draft"
     assert "Image" in create() and "Takes about 20 s" in create()
@@ -50,8 +51,10 @@ def test_the_expected_time_is_what_the_worker_has_measured_on_this_machine(addon
     path.unlink()
 
 
-def test_another_model_offers_methods_and_its_time_is_unknown_until_it_ran(addon, create, photo):
+def test_the_time_of_another_model_or_method_is_unknown_until_it_ran(addon, create, photo):
     chosen = bpy.context.scene.protome
+    chosen.method = "w"
+    assert "The first run will show how long it takes" in create()
     chosen.model, chosen.method = "eg3d", "pti"
     drawn = create()
     assert drawn[3:7] == ["Face", "Model", "Method", "Quality"]
