@@ -178,17 +178,17 @@ def _work_s(pace: Pace, stage: str, settings: Settings, device: str, photos: int
     if stage == REFINE:
         return pace.refining * photos * _refine_s(settings, device)
     seconds = STAGES_S[stage] * (photos if stage in PER_PHOTO else 1)
-    if stage in ("texture", "likeness"):
-        seconds *= (1 + (settings.texture_px / 2048) ** 2) / 2
+    if stage in ("texture", "write"):
+        seconds *= (settings.texture_px / 2048) ** 2
     if stage in ("unwrap", "sliders"):
-        seconds *= (1 + settings.faces / 30_000) / 2
+        seconds *= (1 + 4 * settings.faces / 30_000) / 5
     return pace.other * seconds
 
 
 def _refine_s(settings: Settings, device: str) -> float:
     if settings.model == STARTER and settings.method == "protome":
         return REFINE_S[settings.quality]
-    budget = budget_for(settings.method, settings.quality, device)
+    budget = budget_for(settings.method, settings.quality, device, is_light=settings.model == STARTER)
     on_codes, on_planes = STEP_COSTS[settings.method]
     return STEP_S * (OTHER_STEPS + on_codes * budget.code_steps + on_planes * budget.tune_steps)
 
