@@ -28,13 +28,14 @@ from backend.pace import Pace, measure_pace
 from backend.timing import Forecast
 
 FILE, VERSION = "times.json", 1
-# Processor seconds of one thread at pace 1: the sample portrait, starter, balanced, 2048 px, 30 000 triangles.
+# Processor seconds of one thread at pace 1: the sample portrait, 2048 px, 30 000 triangles; shared out by stage as the
+# report of `protome invert --sample` has them.
 STAGES_S: dict[str, float] = {
-    "model": 0.2, "photo": 0.1, "face": 0.6, "fit": 0.8, "surface": 7.0, "unwrap": 2.9, "texture": 8.5,
-    "sliders": 0.7, "likeness": 2.7, "write": 0.6,
+    "model": 0.15, "photo": 0.05, "face": 0.65, "fit": 0.45, "surface": 5.0, "unwrap": 2.0, "texture": 7.0,
+    "sliders": 0.7, "likeness": 2.0, "write": 0.6,
 }  # fmt: skip
 REFINE = "refine"
-REFINE_S: dict[Quality, float] = {"draft": 7.5, "balanced": 30.0, "best": 75.0}
+REFINE_S: dict[Quality, float] = {"draft": 4.5, "balanced": 45.0, "best": 118.0}
 STEP_S = 0.25  # Of another method than the starter's own.
 # By method: what a step on codes and one on weights or planes cost, in steps on codes.
 STEP_COSTS: dict[MethodName, tuple[float, float]] = {

@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional
 
 REPEATS = 5
-# Processor seconds of one thread of the machine on which the work of the stages was measured; see benchmarks/pace.py.
-REFINING_S, OTHER_S = 0.065, 0.025
+# Processor seconds of one thread of the machine on which the work of the stages was measured; see estimate.STAGES_S.
+REFINING_S, OTHER_S = 0.075, 0.023
 
 
 @dataclass(frozen=True)

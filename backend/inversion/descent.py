@@ -58,12 +58,14 @@ class Descent:
         judged_by: Terms that tell which iterate is best; all when omitted. Terms that are not there at every step
             cannot judge.
         patience: End when the best iterate is this many steps old; None never ends early.
+        second_moment: Adam's decay of squared gradients.
     """
 
     steps: int
     rate: Rate
     judged_by: Collection[str] | None = None
     patience: int | None = None
+    second_moment: float = 0.999
 
 
 def descend(
@@ -89,7 +91,7 @@ def descend(
     Raises:
         ModelError: The very first loss is no number.
     """
-    optimizer = torch.optim.Adam(parameters, lr=0.0, betas=(0.9, 0.999))
+    optimizer = torch.optim.Adam(parameters, lr=0.0, betas=(0.9, descent.second_moment))
     best = _Best(parameters, descent.judged_by)
     for number in range(descent.steps):
         optimizer.param_groups[0]["lr"] = descent.rate(number / descent.steps)

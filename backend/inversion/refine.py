@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from backend.generator.starter import HeadPlanes, StarterGenerator
+from backend.inversion.descent import Descent, Objective, Rate, descend
 from backend.inversion.looks import Look, average, photo_terms, show
 from backend.inversion.losses import (
     bare_face_loss,
@@ -27,6 +28,7 @@ from backend.inversion.losses import (
     total_variation,
 )
 from backend.inversion.method import Inversion, Step
+from backend.inversion.trust import trusted
 from backend.inversion.view import PhotoRays
 from backend.plane_lift import OFFSET_SCALE
 
@@ -44,6 +46,12 @@ KEEP_POINTS = 3000
 UNSEEN_M = 0.02
 SYMMETRY_POINTS = 6000
 TWIN_POINTS = 4000
+PATIENCE = 40  # Steps without gain that end a descent.
+SECOND_MOMENT = 0.99
+# Losses of the report, by the weights that they have in the sum.
+REPORTED = {
+    "color": 1.0, "silhouette": SILHOUETTE_WEIGHT, "bare_face": BARE_FACE_WEIGHT, "symmetry": SYMMETRY_WEIGHT,
+}  # fmt: skip
 # Less than this and a lock grew down beside the sample's brow.
 GEOMETRY_WEIGHT = 0.5
 GEOMETRY_TOLERANCE_M = 0.005
@@ -146,11 +154,9 @@ def refine(
         random: Draws the points of the symmetry prior.
         step: Called with the done share at every step.
     """
-    total = max(1, config.code_steps + config.offset_steps)
-    ws, code_losses = _refine_codes(generator, start, candidates, views, config, lambda done: step(done / total))
-    offset, losses = _refine_offset(
-        generator, ws, views, config, random, lambda done: step((config.code_steps + done) / total)
-    )
+    share = config.code_steps / max(1, config.code_steps + config.offset_steps)
+    ws, code_losses = _refine_codes(generator, start, candidates, views, config, lambda done: step(share * done))
+    offset, losses = _refine_offset(generator, ws, views, config, random, lambda done: step(share + (1 - share) * done))
     return Inversion(ws, offset, losses=losses or code_losses)
 
 
@@ -160,7 +166,7 @@ def _refine_codes(
     candidates: Tensor,
     views: Sequence[PhotoRays],
     config: RefineConfig,
-    step: Callable[[int], None],
+    step: Step,
 ) -> tuple[Tensor, dict[str, float]]:
     """The description is refined rather than ``ws``: every step stays a head that the generator has learnt.
 
@@ -171,22 +177,17 @@ def _refine_codes(
     for first, count in generator.config.choices:
         low[first : first + count] = high[first : first + count] = start[0, first : first + count]
     z = start.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([z], lr=config.code_rate, betas=(0.9, 0.99))
-    losses: dict[str, float] = {}
-    for number in range(config.code_steps):
-        _set_rate(optimizer, config.code_rate, number / config.code_steps)
+
+    def objective(_: int) -> dict[str, Tensor]:
         looks = show(generator, generator.planes(generator.map(z)), views)
-        color_part, silhouette = photo_terms(looks, views)
-        bare = _bare_face(looks, views)
         likely = ((z - mean) / spread).square().mean()
-        loss = color_part + SILHOUETTE_WEIGHT * silhouette + BARE_FACE_WEIGHT * bare + LIKELY_WEIGHT * likely
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        return _photo_cost(looks, views) | {"likely": LIKELY_WEIGHT * likely}
+
+    def stay_likely() -> None:
         with torch.no_grad():
             z.clamp_(low, high)
-        losses = {"color": color_part.item(), "silhouette": silhouette.item(), "bare_face": bare.item()}
-        step(number + 1)
+
+    losses = _descend(z, objective, config.code_steps, config.code_rate, step=step, after=stay_likely)
     with torch.no_grad():
         return generator.map(z).contiguous(), losses
 
@@ -197,46 +198,63 @@ def _refine_offset(
     views: Sequence[PhotoRays],
     config: RefineConfig,
     random: torch.Generator,
-    step: Callable[[int], None],
+    step: Step,
 ) -> tuple[Tensor, dict[str, float]]:
     with torch.no_grad():
         head = generator.planes(ws)
+    views = trusted(generator, head, views)
     coarse = head.planes.new_zeros((1, *_coarse_shape(head.planes))).requires_grad_(True)
-    optimizer = torch.optim.Adam([coarse], lr=config.offset_rate, betas=(0.9, 0.99))
     seen = [_surface_points(generator, head, view) for view in views]
     surface = torch.cat(seen)
     one_sided = surface if len(views) == 1 else _without_seen_twin(surface)
     with torch.no_grad():
         priors = [_outer(generator, head, view) for view in views]
         guide = _Guide.of(generator, head, views[0].guide, surface)
-    losses: dict[str, float] = {}
-    for number in range(config.offset_steps):
-        _set_rate(optimizer, config.offset_rate, number / config.offset_steps)
+
+    def objective(_: int) -> dict[str, Tensor]:
         moved = head.moved(_upsample(coarse, head.planes))
         looks = show(generator, moved, views)
-        color_part, silhouette = photo_terms(looks, views)
-        bare = _bare_face(looks, views)
-        symmetry = _symmetry_loss(generator, moved, one_sided, random)
-        loss = color_part + SILHOUETTE_WEIGHT * silhouette + BARE_FACE_WEIGHT * bare + SYMMETRY_WEIGHT * symmetry
-        kept = _keep_loss(generator, moved, guide, random)
         departures = [
             geometry_loss(look.outer, prior, tolerance=GEOMETRY_TOLERANCE_M)
             for look, prior in zip(looks, priors, strict=True)
         ]
-        geometry = average(departures, views)
-        loss = loss + KEEP_WEIGHT * kept + GEOMETRY_WEIGHT * geometry
-        loss = loss + OFFSET_TV_WEIGHT * total_variation(coarse) + OFFSET_SIZE_WEIGHT * coarse.square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses = {
-            "color": color_part.item(),
-            "silhouette": silhouette.item(),
-            "bare_face": bare.item(),
-            "symmetry": symmetry.item(),
+        return _photo_cost(looks, views) | {
+            "symmetry": SYMMETRY_WEIGHT * _symmetry_loss(generator, moved, one_sided, random),
+            "keep": KEEP_WEIGHT * _keep_loss(generator, moved, guide, random),
+            "geometry": GEOMETRY_WEIGHT * average(departures, views),
+            "smooth": OFFSET_TV_WEIGHT * total_variation(coarse),
+            "size": OFFSET_SIZE_WEIGHT * coarse.square().mean(),
         }
-        step(number + 1)
+
+    losses = _descend(coarse, objective, config.offset_steps, config.offset_rate, step=step)
     return _upsample(coarse, head.planes).detach(), losses
+
+
+def _photo_cost(looks: Sequence[Look], views: Sequence[PhotoRays]) -> dict[str, Tensor]:
+    """What both stages pay for at the photos, weighted."""
+    color, silhouette = photo_terms(looks, views)
+    return {
+        "color": color,
+        "silhouette": SILHOUETTE_WEIGHT * silhouette,
+        "bare_face": BARE_FACE_WEIGHT * _bare_face(looks, views),
+    }
+
+
+def _descend(
+    values: Tensor,
+    objective: Objective,
+    steps: int,
+    rate: float,
+    *,
+    step: Step,
+    after: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """Bring the values to the best iterate met; returns what is reported of the losses there, without weights."""
+    if not steps:
+        return {}
+    descent = Descent(steps, _rate(rate), patience=PATIENCE, second_moment=SECOND_MOMENT)
+    terms = descend([values], objective, descent, step=step, after=after)
+    return {name: terms[name] / weight for name, weight in REPORTED.items() if name in terms}
 
 
 def _coarse_shape(planes: Float[Tensor, "1 3 c r r"]) -> tuple[int, int, int, int]:
@@ -331,6 +349,6 @@ def _keep_loss(
     return (color[0] - guide.color[chosen]).abs().mean() + moved / GEOMETRY_TOLERANCE_M
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, rate: float, done: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate * min(1.0, 10 * done + 0.1) * (1 - done) ** 0.5
+def _rate(rate: float) -> Rate:
+    """Rises in the first tenth, then falls to nothing."""
+    return lambda done: rate * min(1.0, 10 * done + 0.1) * (1 - done) ** 0.5

@@ -23,6 +23,8 @@ WALL_M = 0.004
 HEAD_RADIUS_M = 0.17
 MARGIN_PX = 6
 BELOW_CHIN = 0.1
+# No hair of the heads that the generator has learnt stands farther than 0.08 from the bare head.
+HAIR_REACH_M = 0.1
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class PhotoRays:
         index: Pixel of each ray in that picture, row by row.
         guide: Canonical points all over the head's first surface, seen or not.
         weight: What the photo counts beside others of the person, above 0.
+        shape_trust: How much each ray's colour may move the surface, 0 to 1; all of it when omitted.
     """
 
     points: Float[Tensor, "n s 3"]
@@ -67,6 +70,7 @@ class PhotoRays:
     index: Int[np.ndarray, "n"]
     guide: Float[Tensor, "g 3"]
     weight: float = 1.0
+    shape_trust: Float[Tensor, "n"] | None = None
 
 
 def photo_rays(
@@ -114,7 +118,8 @@ def photo_rays(
     known = (pixels[:, 4] > 0.99).float()
     row = torch.from_numpy((wanted // size_px + 0.5) / size_px).float().to(device)
     outline = known * (1 - (1 - BELOW_CHIN) * ((row - chin) / 0.05).clamp(0, 1))
-    target = Target((pixels[:, :3] + 1) / 2, pixels[:, 3], known, outline)
+    within_reach = (body.reshape(shape).amin(1) < HAIR_REACH_M).float()
+    target = Target((pixels[:, :3] + 1) / 2, pixels[:, 3] * within_reach, known, outline)
     return PhotoRays(
         canonical.reshape(*shape, 3).to(device),
         torch.from_numpy(spacing).float().to(device),
@@ -138,11 +143,24 @@ def render_rays(
     """
     outer, color = generator.decode(head, view.points.reshape(1, -1, 3))
     outer = outer.reshape(view.body.shape)
-    distance = torch.maximum(torch.minimum(view.body, outer), view.wall)
+    distance = ray_distance(view, outer)
     weights = ray_weights(distance, view.spacing)
+    if view.shape_trust is not None:
+        trust = view.shape_trust[:, None]
+        weights = trust * weights + (1 - trust) * weights.detach()
     mixed = (weights[..., None] * color.reshape(*view.body.shape, 3)).sum(1)
     opacity = torch.sigmoid(-distance.amin(-1) / OUTLINE_SOFTNESS_M)
     return mixed / weights.sum(-1).clamp(min=1e-4)[:, None], opacity, outer
+
+
+def ray_distance(view: PhotoRays, outer: Float[Tensor, "n s"]) -> Float[Tensor, "n s"]:
+    """Signed distance of the whole head at the samples, metres.
+
+    Args:
+        view: Knows the bare head.
+        outer: Of hair and clothes.
+    """
+    return torch.maximum(torch.minimum(view.body, outer), view.wall)
 
 
 def _near(seen: Bool[np.ndarray, "n"], size_px: int) -> Bool[np.ndarray, "n"]:

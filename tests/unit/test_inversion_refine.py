@@ -134,7 +134,7 @@ def test_hair_is_driven_off_the_face(candidates, view):
             _, _, outer = render_rays(generator, generator.planes(ws, offset), photo)
         return float(bare_face_loss(outer, photo.points, clearance=CLEARANCE_M))
 
-    result = refined(generator, candidates, photo)
+    result = refined(generator, candidates, photo, config=RefineConfig(code_steps=12, offset_steps=36))
     assert covering(result.ws, result.plane_offset) < covering(generator.map(candidates[:1]), None)
 
 
@@ -199,3 +199,12 @@ def test_the_offset_leaves_the_surface_that_no_ray_sees(generator, candidates, p
             after, _ = generator.decode(generator.planes(result.ws, result.plane_offset), place)
         moved.append(float((after - before).abs().mean()))
     assert moved[1] < moved[0]
+
+
+def test_steps_that_lead_away_are_not_kept(generator, candidates, photo):
+    """With rates far too large every step makes it worse; the best iterate is then the start."""
+    wild = RefineConfig(code_steps=6, offset_steps=6, code_rate=1e3, offset_rate=1e3)
+    result = refined(generator, candidates, photo, config=wild)
+    before = photo_cost(generator, photo, generator.map(candidates[:1]))
+    assert photo_cost(generator, photo, result.ws, result.plane_offset) <= before * 1.001
+    assert torch.isfinite(result.plane_offset).all()
