@@ -16,7 +16,7 @@ from backend.config import Settings
 from backend.errors import ProtomeError, SettingsError
 from backend.head import photos_sha256
 from backend.jobs import Failure, LoadPipeline, Result, attempt, invert_photo
-from backend.output import output_error, write_output
+from backend.output import make_folder, write_output
 from backend.progress import Report
 from backend.protocol import Invert
 
@@ -144,7 +144,7 @@ def run_batch(
     """
     outcomes: list[Outcome] = []
     for number, item in enumerate(items, start=1):
-        _make_folder(item.output.parent)
+        make_folder(item.output.parent)
         start_s = time.perf_counter()
         outcome = _earlier_outcome(item, settings) or _invert(item, settings, load_pipeline, report_of(number))
         outcomes.append(replace(outcome, seconds=time.perf_counter() - start_s))
@@ -159,13 +159,6 @@ def _find_photos(folder: Path, *, is_recursive: bool) -> Iterator[Path]:
     for path in folder.rglob("*") if is_recursive else folder.iterdir():
         if path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".") and path.is_file():
             yield path
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(folder, error) from error
 
 
 def _earlier_outcome(item: Item, settings: Settings) -> Outcome | None:

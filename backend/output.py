@@ -46,6 +46,16 @@ def output_errors(path: Path) -> Iterator[None]:
         raise output_error(path, error) from error
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, with those above it, before any work; it may be there.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def output_error(path: Path, error: OSError) -> OutputError:
     """The error that tells a person why a file cannot be written."""
     reason = REASONS.get(error.errno or 0, error.strerror or str(error))

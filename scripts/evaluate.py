@@ -14,7 +14,6 @@ import argparse
 import os
 import platform
 import sys
-import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -28,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from backend.config import Quality, Settings  # noqa: E402
-from backend.errors import ProtomeError, SettingsError  # noqa: E402
+from backend.errors import SettingsError  # noqa: E402
 from backend.evaluation.held_out import LIST, SEED, draw_list, read_list, write_list  # noqa: E402
 from backend.evaluation.page import Section, number, true_codes_part, write_page  # noqa: E402
 from backend.evaluation.protocol import (  # noqa: E402
@@ -41,7 +40,7 @@ from backend.evaluation.protocol import (  # noqa: E402
     photo_jobs,
     photo_section,
 )
-from backend.evaluation.run import Log, missing, run_jobs, write_table  # noqa: E402
+from backend.evaluation.run import missing, run_jobs, write_table  # noqa: E402
 from backend.evaluation.scores import median_for  # noqa: E402
 from backend.evaluation.true_codes import (  # noqa: E402
     GOALS,
@@ -49,10 +48,12 @@ from backend.evaluation.true_codes import (  # noqa: E402
     measure_true_codes,
     starter_generator,
 )
-from backend.output import output_error  # noqa: E402
+from backend.output import make_folder  # noqa: E402
 from backend.portrait_model.opening import open_model  # noqa: E402
+from backend.progress import Log  # noqa: E402
 from backend.staging import staging  # noqa: E402
 from backend.training.build import CPU  # noqa: E402
+from backend.training.command import run_command, script_parser  # noqa: E402
 from backend.training.portrait_source import PortraitSource, open_source  # noqa: E402
 
 LISTED = 12
@@ -61,27 +62,21 @@ LISTED = 12
 def main() -> int:
     """Parse the command line and measure."""
     options = _parser().parse_args()
-    start = time.monotonic()
 
-    def log(text: str) -> None:
-        print(f"{time.monotonic() - start:7.0f} s  {text}", flush=True)
+    def measure(log: Log) -> None:
+        @cache
+        def source() -> PortraitSource:
+            if options.assets is None:
+                raise SettingsError("Held-out heads need --assets, the folder with makehuman/ and ict_facekit/.")
+            return open_source(options.assets, options.work, preset=CPU, log=log)
 
-    @cache
-    def source() -> PortraitSource:
-        if options.assets is None:
-            raise SettingsError("Held-out heads need --assets, the folder with makehuman/ and ict_facekit/.")
-        return open_source(options.assets, options.work, preset=CPU, log=log)
-
-    try:
-        _make_folder(options.out)
+        make_folder(options.out)
         if options.write_list:
             _write_list(source(), options.out, log)
         else:
             _evaluate(options, source, log)
-    except ProtomeError as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return run_command("evaluate", measure)
 
 
 def _evaluate(options: argparse.Namespace, source: Callable[[], PortraitSource], log: Log) -> None:
@@ -133,15 +128,8 @@ def _write_list(source: PortraitSource, out: Path, log: Log) -> None:
     write_list(LIST, list_with_hashes(draw_list(range(LISTED)), source, log, keep))
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(folder, error) from error
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--assets", type=Path, help="folder with makehuman/ and ict_facekit/, for held-out heads")
     parser.add_argument("--work", type=Path, default=ROOT / ".build", help="where train_starter.py keeps its results")

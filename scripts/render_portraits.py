@@ -14,10 +14,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from backend.output import make_folder  # noqa: E402
 from backend.progress import Log  # noqa: E402
 from backend.training.build import CPU  # noqa: E402
 from backend.training.command import run_command, script_parser  # noqa: E402
-from backend.training.portrait_shards import PortraitPlan, make_folder, write_portraits  # noqa: E402
+from backend.training.portrait_shards import PortraitPlan, write_portraits  # noqa: E402
 from backend.training.portrait_source import open_source  # noqa: E402
 
 

@@ -11,7 +11,7 @@ from backend.checkpoint.identify import check_shapes, expected_shapes, own_confi
 from backend.errors import ModelError, SettingsError
 from backend.folders import starter_path
 from backend.models import read_weights
-from backend.output import output_error
+from backend.output import output_errors
 from backend.starter import load_starter
 
 
@@ -49,8 +49,6 @@ def remove_model(path: Path) -> None:
     """
     if path == starter_path():
         raise SettingsError("The starter model comes with Protome and stays.", code="bad_name")
-    try:
+    with output_errors(path):
         path.unlink()
         path.with_name(f"{path.stem}.sliders{path.suffix}").unlink(missing_ok=True)
-    except OSError as error:
-        raise output_error(path, error) from error

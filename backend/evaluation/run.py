@@ -16,7 +16,7 @@ from backend.errors import ModelError
 from backend.evaluation.scores import ItemResult
 from backend.evaluation.sheet import sheet
 from backend.jobs import Failure, attempt
-from backend.output import output_error, write_output
+from backend.output import make_folder, write_output
 from backend.staging import staging
 
 ITEMS = "items"
@@ -61,10 +61,7 @@ def run_jobs(jobs: Sequence[Job], out: Path, log: Log) -> list[ItemResult]:
         ModelError: Something that every item needs is missing or damaged.
     """
     folder = out / ITEMS
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(folder, error) from error
+    make_folder(folder)
     results = []
     for job in jobs:
         result = read_result(folder, job)

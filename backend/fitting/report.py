@@ -9,7 +9,7 @@ from backend.catalogue import Installed
 from backend.errors import SettingsError
 from backend.fitting.attributes import ATTRIBUTES
 from backend.fitting.fit import Fitted, SliderScore
-from backend.output import output_error
+from backend.output import output_errors
 from backend.portrait_model.slider_file import sliders_path, write_sliders
 from backend.staging import staging
 
@@ -37,10 +37,8 @@ def keep_sliders(fitted: Fitted, installed: Installed) -> Path:
     if not fitted.directions:
         raise SettingsError("No slider was found; ask for more samples, or explore more.", code="no_directions")
     path = sliders_path(installed.name)
-    try:
+    with output_errors(path):
         write_sliders(path, fitted.directions, generator_id=installed.metadata["id"])
-    except OSError as error:
-        raise output_error(path, error) from error
     return path
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from backend.errors import SettingsError
+from backend.output import make_folder
 from backend.progress import Log
 from backend.starter import Starter, load_starter
 from backend.starter_encoder import save_encoder
@@ -16,7 +17,7 @@ from backend.training.encoder import EncoderTrainer, EncoderTraining, encoder_co
 from backend.training.encoder_examples import ExampleMaker
 from backend.training.encoder_supply import ShardSchedule, Supply, rendering
 from backend.training.kept import content_mark, folder_name
-from backend.training.portrait_shards import PortraitPlan, make_folder
+from backend.training.portrait_shards import PortraitPlan
 from backend.training.portrait_source import PortraitSource, open_source
 from backend.training.run import check_asked_to_resume
 

@@ -15,7 +15,6 @@ from jaxtyping import Float, Float16, UInt8
 from PIL import Image
 
 from backend.errors import ModelError, SettingsError
-from backend.output import output_error
 from backend.staging import staging
 from backend.template import Template
 from backend.training.backdrop import over_backdrop, sample_backdrop
@@ -195,18 +194,6 @@ def is_done(folder: Path, plan: PortraitPlan, shard: int) -> bool:
     """
     path = folder / f"{plan.name(shard)}.npz"
     return path.exists() and len(read_shard(path, ("rgba",))["rgba"]) == plan.views * len(plan.people_of(shard))
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder for shards before any work.
-
-    Raises:
-        OutputError: It cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(folder, error) from error
 
 
 def write_portraits(source: PortraitSource, plan: PortraitPlan, folder: Path, *, workers: int) -> Iterator[Path]:

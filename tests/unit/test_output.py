@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backend.errors import OutputError
-from backend.output import write_output
+from backend.output import make_folder, write_output
 
 
 def test_a_file_is_written_and_replaced(tmp_path):
@@ -69,3 +69,12 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match="its folder is a file"):
         write_output(tmp_path / "file" / "head.glb", b"")
+
+
+def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path):
+    for _ in range(2):
+        make_folder(tmp_path / "a" / "b")
+        assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        make_folder(tmp_path / "file" / "below")

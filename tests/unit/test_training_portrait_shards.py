@@ -18,7 +18,6 @@ from backend.training.pieces import SKIN
 from backend.training.portrait_shards import (
     NOBODY,
     PortraitPlan,
-    make_folder,
     read_shard,
     render_shard,
     shard_sheet,
@@ -164,14 +163,6 @@ def test_a_full_disk_is_an_output_error_and_leaves_nothing(eggs, tmp_path, monke
 def test_a_missing_folder_is_an_output_error(eggs, tmp_path):
     with pytest.raises(OutputError):
         list(write_portraits(eggs, PLAN, tmp_path / "none", workers=1))
-
-
-def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path):
-    make_folder(tmp_path / "a" / "b")
-    assert (tmp_path / "a" / "b").is_dir()
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError):
-        make_folder(tmp_path / "file" / "below")
 
 
 @pytest.mark.parametrize("change", [{"people": 0}, {"views": 0}, {"size_px": 4}, {"glasses_share": 1.5}])
