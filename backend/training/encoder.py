@@ -16,7 +16,7 @@ from backend.errors import ModelError
 from backend.plane_lift import OFFSET_SCALE, PlaneLift
 from backend.progress import Log
 from backend.starter import Starter
-from backend.starter_encoder import EncoderConfig, Encoding, StarterEncoder
+from backend.starter_encoder import CodeEncoder, EncoderConfig, Encoding, StarterEncoder
 from backend.training.encoder_losses import Measures, code_losses, field_losses, length, measures, total
 from backend.training.encoder_supply import Supply
 from backend.training.run import Run, RunConfig
@@ -141,7 +141,7 @@ def encoder_config(starter: Starter, size_px: int) -> EncoderConfig:
     )
 
 
-def statistics(batch: dict[str, np.ndarray], encoder: StarterEncoder) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def statistics(batch: dict[str, np.ndarray], encoder: CodeEncoder) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Average and spread of every number that the encoder tells.
 
     Raises:
