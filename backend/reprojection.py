@@ -34,7 +34,7 @@ class PhotoView:
         camera: Of the crop; its world is that of the vertices as they were in the photo.
         mask: The head's matte in the crop, 0 to 1, of any size.
         vertices: The surface as it was in this photo, where it was not as in the main one.
-        weight: Most that its colours are trusted, in (0, 1].
+        weight: What it counts beside the person's other photos, above 0; the best of them has 1.
     """
 
     pixels: UInt8[np.ndarray, "h w 3"]
@@ -93,6 +93,10 @@ class Reprojection:
             spot = _transform(self.portrait_to_picture, place * self.portrait_px)
             colors[block][seen] = sample_bilinear(self.picture, spot[:, 0], spot[:, 1]) / 255
         return colors, trust
+
+    def facing(self, points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
+        """How squarely surface points stand before the camera: the cosine, 0 where they look away."""
+        return np.maximum(_cosine(self.camera.position, points, normals), 0).astype(np.float32)
 
     def _places(
         self, points: Float[np.ndarray, "n 3"], cosine: Float[np.ndarray, "n"]

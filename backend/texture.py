@@ -19,6 +19,9 @@ from backend.texels import Texels, fill_gaps, rasterize_uv
 POINTS_PER_CALL = 1 << 16  # Of the field.
 TEXELS_PER_BLOCK = 1 << 20  # Keeps temporary arrays small.
 MERGE_POWER = 4  # Pictures from two sides never match to the pixel; their mean would blur.
+# The main photo has the head's expression; at 1.3 a photo from 45 degrees beside it takes over at the cheek.
+MAIN_BONUS = 1.3
+GIVES_WAY = (0.5, 0.85)  # Share of the clearest look's clearness below which a look has no say, and above which all.
 MIRROR_TRUST = 0.9  # Faces are symmetric in most, not all, of their detail.
 
 
@@ -33,9 +36,9 @@ def bake_texture(
 ) -> UInt8[np.ndarray, "t t 3"]:
     """The sRGB texture for ``mesh.uv``.
 
-    Where a photo sees the surface it is used as it is. What it shows of one half of the face also serves the other
-    half, in canonical space, where the other half is not seen. Everywhere else stand the generator's colours, tinted
-    to continue the photo.
+    Where a photo sees the surface it is used as it is; of several photos mostly the one that sees it most squarely.
+    What it shows of one half of the face also serves the other half, in canonical space, where the other half is not
+    seen. Everywhere else stand the generator's colours, tinted to continue the photo.
 
     Args:
         mesh: With uv; canonical positions are the vertices where the mesh has none.
@@ -69,18 +72,17 @@ def bake_texture(
     if photos:
         twin = mirror_image(canonical, mesh.faces)
         symmetry = MIRROR_TRUST * twin.trust * ramp(canonical[:, 1] / field.side, config.symmetric_above)
-        layers, mirrored = [], []
+        layers, mirrored, clearness = [], [], []
         for photo in photos:
-            at = photo_vertices if photo.vertices is None else photo.vertices
-            facing = (
-                normals
-                if at is photo_vertices
-                else membrane.first_copy(vertex_normals(at, membrane.first[membrane.faces]))
-            )
+            at, turned = photo_vertices, normals
+            if photo.vertices is not None:
+                at = photo.vertices
+                turned = membrane.first_copy(vertex_normals(at, membrane.first[membrane.faces]))
             seen = [_reprojection(photo, at, mesh, texels)]
-            layers += _looks(seen, texels, at, facing)
-            mirrored += _looks(seen, texels, twin.carry(at), twin.carry(facing), trust=symmetry)
-        colors = blend_layers(membrane, texels, colors, layers + mirrored)
+            layers += _looks(seen, texels, at, turned)
+            mirrored += _looks(seen, texels, twin.carry(at), twin.carry(turned), trust=symmetry)
+            clearness.append(photo.weight * seen[0].facing(texels.interpolate(at), texels.interpolate(turned)))
+        colors = blend_layers(membrane, texels, colors, _clearest(layers, clearness) + mirrored)
     return _to_image(texels, colors, config)
 
 
@@ -104,6 +106,17 @@ def _looks(
         return layers
     share = texels.interpolate(trust[:, None])[:, 0]
     return [Layer(layer.colors, layer.trust * share) for layer in layers]
+
+
+def _clearest(looks: list[Layer], clearness: list[Float[np.ndarray, "n"]]) -> list[Layer]:
+    """The looks, each giving way where another shows the surface far more clearly; the first least."""
+    if len(looks) == 1:
+        return looks
+    known = [look.trust * clear for look, clear in zip(looks, clearness, strict=True)]
+    known[0] = known[0] * MAIN_BONUS
+    most = np.maximum(np.max(known, axis=0), 1e-6)
+    shares = [ramp(clear / most, GIVES_WAY).astype(np.float32) for clear in known]
+    return [Layer(look.colors, look.trust * share) for look, share in zip(looks, shares, strict=True)]
 
 
 def _to_image(texels: Texels, colors: Float[np.ndarray, "n 3"], config: TextureConfig) -> UInt8[np.ndarray, "t t 3"]:

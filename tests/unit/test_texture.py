@@ -5,11 +5,12 @@ from functools import cache
 import numpy as np
 import pytest
 
+from backend.blend import Layer
 from backend.config import TextureConfig
 from backend.mesh import Mesh
 from backend.reprojection import PhotoView
 from backend.texels import rasterize_uv
-from backend.texture import bake_texture
+from backend.texture import _clearest, bake_texture
 from tests.painted_head import (
     TINT,
     PaintedField,
@@ -192,6 +193,31 @@ def test_a_second_photo_shows_what_the_first_does_not():
     behind = cosine < -0.65
     error = np.abs(texture.reshape(-1, 3)[texels.index] / 255.0 - true_paint(points))[behind]
     assert error.mean() < 0.04
+
+
+def test_a_second_photo_in_another_pose_is_read_where_the_surface_was_there():
+    """Moved and seen from the left it shows the same paint; read in the main photo's pose it would be displaced."""
+    mesh, photo, _, points, cosine = scene(0)
+    shifted = replace(mesh, vertices=mesh.vertices + np.float32([0, 0.03, 0]), normals=None)
+    left = photo_of(shifted, painted_texture(mesh, true_paint, 1024), 70)
+    texels = rasterize_uv(mesh.uv, mesh.faces, SIZE)
+    side = (cosine < 0.1) & (points[:, 0] > 0.6 * points[:, 0].max())
+    errors = []
+    for vertices in (None, shifted.vertices):
+        photos = [photo, replace(left, vertices=vertices)]
+        texture = bake_texture(mesh, mesh.vertices, PaintedField(), photos=photos, config=CONFIG)
+        errors.append(np.abs(texture.reshape(-1, 3)[texels.index] / 255.0 - true_paint(points))[side].mean())
+    assert errors[1] < 0.02 and errors[1] < 0.5 * errors[0]
+
+
+def test_of_two_photos_each_serves_where_it_sees_the_surface_squarely():
+    looks = [Layer(np.zeros((3, 3), np.float32), np.ones(3, np.float32)) for _ in range(2)]
+    clear = [np.float32([1.0, 0.5, 0.2]), np.float32([0.2, 0.6, 1.0])]
+    first, second = (look.trust for look in _clearest(looks, clear))
+    np.testing.assert_allclose(first, [1, 1, 0], atol=1e-6)
+    np.testing.assert_allclose(second[[0, 2]], [0, 1], atol=1e-6)
+    assert 0.5 < second[1] <= 1
+    assert _clearest(looks[:1], clear[:1]) == looks[:1]
 
 
 def test_the_generator_s_own_pictures_win_over_its_field():
