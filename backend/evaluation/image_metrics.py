@@ -30,18 +30,19 @@ def psnr(first: Picture, second: Picture, where: Place | None = None) -> float:
     return float("inf") if error == 0 else float(-10 * np.log10(error))
 
 
-def ssim(first: Picture, second: Picture) -> float:
-    """Structural similarity, 1 for equal pictures.
+def ssim(first: Picture, second: Picture, where: Place | None = None) -> float:
+    """Structural similarity, 1 for equal pictures; mean over windows around some pixels or over all, NaN over none.
 
     Source:
         Wang et al. 2004, with its Gaussian window; mean over channels.
     """
-    return float(
-        structural_similarity(
-            first, second, data_range=1.0, channel_axis=2, gaussian_weights=True, sigma=WINDOW_SIGMA,
-            use_sample_covariance=False,
-        )
+    mean, by_pixel = structural_similarity(
+        first, second, data_range=1.0, channel_axis=2, gaussian_weights=True, sigma=WINDOW_SIGMA,
+        use_sample_covariance=False, full=True,
     )  # fmt: skip
+    if where is None:
+        return float(mean)
+    return float(by_pixel[where].mean()) if where.any() else float("nan")
 
 
 def ms_ssim(first: Picture, second: Picture) -> float:
@@ -60,6 +61,13 @@ def ms_ssim(first: Picture, second: Picture) -> float:
         product *= max(float(share.mean()), 0.0) ** weight
         first, second = _halved(first), _halved(second)
     return product
+
+
+def cut_out(picture: Picture, where: Place) -> Float[np.ndarray, "k l 3"]:
+    """A region alone: its bounding box, with mid grey around it; at least one pixel."""
+    rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
+    alone = np.where(where[..., None], picture, 0.5)
+    return alone[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def gmsd(first: Picture, second: Picture) -> float:

@@ -23,7 +23,7 @@ from backend.evaluation.made import (
     seven_landmarks,
 )
 from backend.evaluation.mesh_report import mesh_report
-from backend.evaluation.registration import SEVEN_LANDMARKS, fit_similarity, register
+from backend.evaluation.registration import SEVEN_LANDMARKS, Similarity, fit_similarity, register
 from backend.evaluation.scores import mean_of
 from backend.evaluation.truth import TruthHead, TruthView
 from backend.head import Head, in_photo
@@ -155,11 +155,22 @@ def template_error(
 ) -> float:
     """Median distance from the scanned face to a template head, brought to it in the same way, mm."""
     vertices = template.vertices + template.offsets(shape, expression)
-    seven = list(SEVEN_LANDMARKS)
-    start = fit_similarity(template.landmarks(vertices, seven), truth.landmarks[seven])
-    similarity = register(vertices, template.faces, truth.face_scan, start)
+    similarity = template_similarity(truth, template, vertices)
     error = surface_error(truth.face_scan, similarity.place(vertices), template.faces)
     return truth.mm_per_m * error["median"]
+
+
+def template_similarity(truth: TruthHead, template: Template, vertices: Float[np.ndarray, "v 3"]) -> Similarity:
+    """What brings a template head to the scanned face.
+
+    Args:
+        truth: The person.
+        template: Knows where landmarks are.
+        vertices: The template's, shaped.
+    """
+    seven = list(SEVEN_LANDMARKS)
+    start = fit_similarity(template.landmarks(vertices, seven), truth.landmarks[seven])
+    return register(vertices, template.faces, truth.face_scan, start)
 
 
 def _identity_scores(truth: TruthHead, made: MadeHead) -> tuple[Scores, dict[int, tuple[np.ndarray, np.ndarray]]]:
@@ -193,7 +204,7 @@ def _sheet_rows(
     """Truth, head and bare shape: from the photo's camera, at 0, ±30 and ±60 degrees, and from behind."""
     yaws = (0, -30, 30, -60, 60)
     true_views, made_views = views
-    photo = np.rint(_shrunk(truth.photo, VIEW_PX)).astype(np.uint8)
+    photo = np.rint(shrunk(truth.photo, VIEW_PX)).astype(np.uint8)
     first = [photo, *(pictures[yaw][1] for yaw in yaws), true_views[180].color]
     second = [made_views[0], *(pictures[yaw][0] for yaw in yaws), made_views[180]]
     cameras = [truth.camera, *(truth.studio_camera(yaw) for yaw in yaws), truth.turned(truth.camera, 180)]
@@ -201,10 +212,10 @@ def _sheet_rows(
 
 
 def _small(picture: np.ndarray) -> Float[np.ndarray, "..."]:
-    return _shrunk(picture, SCORED_PX)
+    return shrunk(picture, SCORED_PX)
 
 
-def _shrunk(picture: np.ndarray, size_px: int) -> Float[np.ndarray, "..."]:
+def shrunk(picture: np.ndarray, size_px: int) -> Float[np.ndarray, "..."]:
     """Means of blocks; the size is a whole multiple."""
     block = len(picture) // size_px
     shape = (size_px, block, size_px, block, *picture.shape[2:])

@@ -8,6 +8,7 @@ from scipy.ndimage import gaussian_filter
 from backend.evaluation.image_metrics import (
     SCALE_WEIGHTS,
     STABLE_LUMINANCE,
+    cut_out,
     gmsd,
     ms_ssim,
     mse,
@@ -52,6 +53,26 @@ def test_only_the_chosen_pixels_count():
     where[:, 30:34] = True
     assert mse(first, second, where) == pytest.approx(0.09 / 2)
     assert math.isnan(psnr(first, second, np.zeros((64, 64), bool)))
+
+
+def test_structure_counts_in_the_windows_around_the_chosen_pixels_alone():
+    first, second, where = photo(), photo(), np.zeros((64, 64), bool)
+    second[:, :20] = 0
+    where[:, 40:] = True
+    assert ssim(first, second) < 0.8
+    assert ssim(first, second, where) == pytest.approx(1)
+    assert ssim(first, second, ~where) < ssim(first, second)
+    assert math.isnan(ssim(first, second, np.zeros((64, 64), bool)))
+
+
+def test_a_region_is_cut_out_with_grey_around_it():
+    picture, where = photo(), np.zeros((64, 64), bool)
+    where[10:30, 20:25] = where[12, 40] = True
+    alone = cut_out(picture, where)
+    assert alone.shape == (20, 21, 3)
+    np.testing.assert_array_equal(alone[2, 0], picture[12, 20])
+    np.testing.assert_array_equal(alone[2, 20], picture[12, 40])
+    assert (alone[3, 5:] == 0.5).all()
 
 
 def test_plain_grey_pictures_differ_in_luminance_alone():
