@@ -165,7 +165,9 @@ def _finish(model: PortraitModel[CodesT], head: KeptHead[CodesT], settings: Sett
     with clock.stage("unwrap"):
         surface = unwrap_uv(surface)
         bound = model.bind(surface, head.codes)
-        mesh = _placed(surface, bound.vertices(head.codes))
+        vertices = bound.vertices(head.codes)
+        normals = seamless_normals(vertices, surface)
+        mesh = _placed(surface, vertices, normals)
         expressive = model.as_seen(head.codes, main)
         shown = mesh if expressive is head.codes else _placed(surface, bound.vertices(expressive))
     with clock.stage("texture"):
@@ -181,7 +183,7 @@ def _finish(model: PortraitModel[CodesT], head: KeptHead[CodesT], settings: Sett
         if not _look_alike(model, head.codes, main):
             texture = recolor(texture, mesh, before=seen_field, after=field)
     with clock.stage("sliders"):
-        targets, notes = bound.morph_targets(mesh.normals), model.notes(head.codes)
+        targets, notes = bound.morph_targets(normals), model.notes(head.codes)
         if shown is not mesh:
             photo_target = photo_expression(mesh, shown, start=head.photo_expression)
             targets = first_of_its_group(photo_target, targets)
@@ -217,15 +219,14 @@ def _likeness(mesh: Mesh, texture: UInt8[np.ndarray, "t t 3"], portraits: list[K
     return scores
 
 
-def _placed(surface: Mesh, vertices: Float[np.ndarray, "v 3"]) -> Mesh:
+def _placed(surface: Mesh, vertices: Float[np.ndarray, "v 3"], normals: Float[np.ndarray, "v 3"] | None = None) -> Mesh:
     """A canonical mesh in the world."""
-    normals = seamless_normals(vertices, surface)
     return Mesh(vertices, surface.faces, normals, surface.uv, surface.vertices)
 
 
 def _look_alike(model: PortraitModel[CodesT], first: CodesT, second: CodesT) -> bool:
     """Whether two heads have the same colours."""
-    return np.array_equal(*(model.to_arrays(codes)["ws"] for codes in (first, second)))
+    return np.array_equal(model.to_arrays(first)["ws"], model.to_arrays(second)["ws"])
 
 
 def _standing(targets: list[MorphTarget]) -> dict[str, float]:
