@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Quality = Literal["draft", "balanced", "best"]
-MethodName = Literal["protome", "mean", "w", "w+", "pti", "spi", "triplanenet"]
+MethodName = Literal["protome", "mean", "w", "w+", "pti", "spi", "e3dge", "triplanenet"]
 ExpressionName = Literal["neutral", "photo"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 

@@ -23,6 +23,7 @@ class Codes:
         plane_offset: What refinement added to the planes; None for nothing.
         pose: Of neck and head, radians; see ``skeleton``.
         tuned: What pivotal tuning added to weights behind the planes, by name; none else.
+        color_offset: What a photo's detail added to the planes for colours alone; None for nothing.
     """
 
     ws: Float[np.ndarray, "num_ws w_dim"]
@@ -31,6 +32,7 @@ class Codes:
     plane_offset: Float[np.ndarray, "3 c r r"] | None = None
     pose: Float[np.ndarray, "6"] = field(default_factory=lambda: np.zeros(POSE_SIZE))
     tuned: Mapping[str, np.ndarray] = field(default_factory=dict)
+    color_offset: Float[np.ndarray, "3 c r r"] | None = None
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ STEP_S = 0.25  # Of another method than the starter's own.
 # By method: what a step on codes and one on weights or planes cost, in steps on codes.
 STEP_COSTS: dict[MethodName, tuple[float, float]] = {
     "mean": (0.0, 0.0), "w": (1.0, 0.0), "w+": (1.0, 0.0), "pti": (1.0, 1.5), "spi": (1.0, 3.5),
-    "triplanenet": (0.0, 0.0), "protome": (0.5, 1.5),
+    "e3dge": (0.0, 0.0), "triplanenet": (0.0, 0.0), "protome": (0.5, 1.5),
 }  # fmt: skip
 OTHER_STEPS = 4.0  # What stands beside the steps: the encoder's pass, the pictures at the end.
 PER_PHOTO = ("photo", "face", "fit", "texture")  # Stages that take longer for several photos of one person.

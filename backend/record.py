@@ -13,7 +13,7 @@ from backend.errors import RecordError
 from backend.head import SCHEMA, HeadRecord, RecordedPhoto, Slider
 
 KEY = "protome_record"
-HALF_PRECISION = frozenset({"plane_offset"})  # The one large array; its steps are far above half precision's.
+HALF_PRECISION = frozenset({"plane_offset", "color_offset"})  # Large; their steps are far above half precision's.
 DTYPES = ("float16", "float32", "float64", "int32", "int64", "uint8")
 ARRAY_LIMIT_BYTES = 1 << 30
 
@@ -21,7 +21,7 @@ ARRAY_LIMIT_BYTES = 1 << 30
 def record_to_json(record: HeadRecord) -> str:
     """The record as ASCII JSON.
 
-    Arrays are zlib-compressed; ``plane_offset`` is stored in half precision, everything else exactly.
+    Arrays are zlib-compressed; offsets of planes are stored in half precision, everything else exactly.
 
     Raises:
         ValueError: A number is not finite, or an array's type cannot be stored.

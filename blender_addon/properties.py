@@ -20,6 +20,7 @@ METHODS = (
     ("w+", "W+", "Search for a style code in every layer"),
     ("pti", "PTI", "Search for a style code, then tune the model to the photo"),
     ("spi", "SPI", "Like PTI, guided by the mirrored photo and by warped views"),
+    ("e3dge", "E3DGE", "Geometry-aware encoder alone: a code, then the photo's detail as colour; built-in model only"),
     ("triplanenet", "TriPlaneNet", "Encoders alone: a code, then planes from the photo; the model must have them"),
 )
 EXPRESSIONS = (

@@ -241,10 +241,14 @@ class StarterGenerator(nn.Module):
         return torch.lerp(coarse, fine, (edge / FACE_BLEND_M).clamp(0, 1))
 
     def field(
-        self, ws: Float[Tensor, "1 num_ws w_dim"], plane_offset: Float[Tensor, "1 3 c r r"] | None = None
+        self,
+        ws: Float[Tensor, "1 num_ws w_dim"],
+        plane_offset: Float[Tensor, "1 3 c r r"] | None = None,
+        color_offset: Float[Tensor, "1 3 c r r"] | None = None,
     ) -> "StarterField":
         """The head of one code."""
-        return StarterField(self, self.planes(ws, plane_offset))
+        head = self.planes(ws, plane_offset)
+        return StarterField(self, head if color_offset is None else head.recolored(color_offset))
 
 
 class StarterField:

@@ -14,7 +14,7 @@ from backend.inversion.looks import Look, photo_terms, show
 from backend.inversion.parametric import LARGEST_SHAPE, CodePrior
 from backend.inversion.view import PhotoRays
 from backend.plane_lift import TRAINED_POINTS, PlaneLift, upsample_offset
-from backend.starter_encoder import Encoding, StarterEncoder, encoder_input
+from backend.starter_encoder import CodeEncoder, Encoding, encoder_input
 
 # The encoder has seen the landmarks too; that they count twice is made up for.
 WIDENED = 1.5
@@ -22,7 +22,7 @@ SOLID = 0.5
 
 
 @torch.no_grad()
-def encode_portrait(encoder: StarterEncoder, portrait: Portrait, mask: Float[Tensor, "1 1 s s"]) -> Encoding:
+def encode_portrait(encoder: CodeEncoder, portrait: Portrait, mask: Float[Tensor, "1 1 s s"]) -> Encoding:
     """One pass over an aligned portrait."""
     device = encoder.center.device
     picture, landmarks = encoder_input(portrait, mask, encoder.config.size_px)

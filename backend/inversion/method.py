@@ -167,10 +167,12 @@ class Start:
     Args:
         ws: Style codes.
         plane_offset: Added to the planes; None for nothing.
+        color_offset: Added to them for colours alone; None for nothing.
     """
 
     ws: Float[Tensor, "1 num_ws w_dim"]
     plane_offset: Float[Tensor, "1 3 cd r r"] | None = None
+    color_offset: Float[Tensor, "1 3 cd r r"] | None = None
 
 
 # From a model and a portrait to codes, as a trained encoder gives them.
@@ -227,6 +229,7 @@ class Inversion:
         tuned: What was added to the model's weights, by name; None for nothing.
         losses: Last value of each term.
         confidence: How well the portraits are met, 0 to 1.
+        color_offset: Added to the planes for colours alone; None for nothing.
     """
 
     ws: Float[Tensor, "1 num_ws w_dim"]
@@ -234,6 +237,7 @@ class Inversion:
     tuned: Mapping[str, Tensor] | None = None
     losses: Mapping[str, float] = field(default_factory=dict)
     confidence: float = 0.0
+    color_offset: Float[Tensor, "1 3 cd r r"] | None = None
 
 
 Method = Callable[[Task], Inversion]

@@ -5,7 +5,7 @@ import torch
 
 from backend.config import Quality
 from backend.errors import SettingsError
-from backend.inversion import codes, offset, tuning
+from backend.inversion import codes, geometry_encoding, offset, tuning
 from backend.inversion.budget import budget_for
 from backend.inversion.method import Encoder, Inversion, Method, Model, Perception, PosedPortrait, Start, Step, Task
 
@@ -15,9 +15,12 @@ METHODS: dict[str, Method] = {
     "w+": codes.w_plus,
     "pti": tuning.pti,
     "spi": tuning.spi,
+    "e3dge": geometry_encoding.e3dge,
     "triplanenet": offset.triplanenet,
     "protome": offset.protome,
 }
+# They need what was trained on the starter alone.
+STARTER_METHODS = ("e3dge",)
 
 
 def invert(

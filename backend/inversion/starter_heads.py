@@ -47,6 +47,10 @@ class StarterHead:
         """With an offset added to the planes."""
         return replace(self, content=self.content.moved(plane_offset))
 
+    def recolored(self, color_offset: Float[Tensor, "1 3 c r r"]) -> "StarterHead":
+        """With an offset added to the planes for colours alone."""
+        return replace(self, content=self.content.recolored(color_offset))
+
     def on_mirrored_body(self) -> "StarterHead":
         """The same planes on the mirrored body."""
         return replace(self, space=self.space.mirrored)

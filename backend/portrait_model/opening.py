@@ -9,9 +9,10 @@ from backend.catalogue import STARTER, SUBJECTS, Installed, find_generator, inst
 from backend.checkpoint.loading import LoadedGenerator, load_generator
 from backend.config import Settings
 from backend.device import choose_device
+from backend.e3dge import GeometryEncoder, load_e3dge
 from backend.encoder.arcface import load_arcface
 from backend.errors import RecordError, SettingsError
-from backend.folders import starter_encoder_path, starter_path
+from backend.folders import starter_e3dge_path, starter_encoder_path, starter_path
 from backend.generator.body_model import BodyModel
 from backend.generator.config import Family
 from backend.head import HeadRecord
@@ -72,7 +73,7 @@ def _open(installed: Installed, settings: Settings) -> PortraitModel[Any]:
     if installed.family == STARTER:
         starter = load_starter(installed.path)
         starter.generator.to(device)
-        return StarterModel(starter, _encoder_of(starter, device))
+        return StarterModel(starter, _encoder_of(starter, device), _geometry_encoder_of(starter, device))
     loaded = load_generator(installed)
     # The mean face comes with Protome, whichever generator makes the heads.
     template = load_starter(starter_path()).template
@@ -100,6 +101,15 @@ def _encoder_of(starter: Starter, device: torch.device) -> StarterEncoder | None
     if not path.is_file():
         return None
     encoder, generator_id = load_encoder(path)
+    return encoder.to(device) if generator_id == starter.identity["id"] else None
+
+
+def _geometry_encoder_of(starter: Starter, device: torch.device) -> GeometryEncoder | None:
+    """The geometry-aware encoder that came with the program, likewise."""
+    path = starter_e3dge_path()
+    if not path.is_file():
+        return None
+    encoder, generator_id = load_e3dge(path)
     return encoder.to(device) if generator_id == starter.identity["id"] else None
 
 

@@ -23,7 +23,7 @@ from backend.generator.posed_head import PosedHead
 from backend.head import MorphTarget
 from backend.inversion.cameras import cameras_of
 from backend.inversion.method import Encoder, Inversion, Perception, PosedPortrait, Start
-from backend.inversion.methods import METHODS, invert
+from backend.inversion.methods import METHODS, STARTER_METHODS, invert
 from backend.inversion.plane_model import PlaneHead, PlaneModel, tuned_generator
 from backend.landmarks import Face
 from backend.mesh import Mesh
@@ -59,7 +59,7 @@ class PublishedModel:
     """
 
     moved_codes: tuple[str, ...] = ("ws",)
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: tuple[str, ...] = tuple(name for name in METHODS if name not in STARTER_METHODS)
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from backend.alignment import Portrait, align_portrait
 from backend.config import Focus, Settings, SurfaceConfig, TextureConfig
 from backend.directions import Codes, move
+from backend.e3dge import GeometryEncoder
 from backend.generator.starter import StarterField
 from backend.head import MorphTarget
 from backend.inversion.invert import FittedPhoto, invert_photos
@@ -24,7 +25,7 @@ from backend.morph import morph_targets
 from backend.photo import Photo
 from backend.portrait_model.contract import PORTRAIT_PX, Fit, PersonPhoto
 from backend.portrait_model.plane_codes import TUNED
-from backend.portrait_model.starter_methods import BEHIND_PLANES, invert_by_method, tuned_starter
+from backend.portrait_model.starter_methods import BEHIND_PLANES, StarterEncoders, invert_by_method, tuned_starter
 from backend.pose import initial_focal, principal_point
 from backend.reprojection import PhotoView
 from backend.skeleton import POSE_SIZE
@@ -41,6 +42,7 @@ DETAILS = (
     Focus((0.08, 0.0, -0.005), reach=0.025, gain=3.0),
     Focus((-0.08, 0.0, -0.005), reach=0.025, gain=3.0),
 )
+OFFSETS = ("plane_offset", "color_offset")
 # A mesh rounds the lips' edges off, which leaves a slit of teeth between lips that touch.
 REST_EXPRESSION = {"mouthClose": 0.1}
 STARTER_SURFACE = SurfaceConfig(resolution=185, smoothing_steps=10, lattice_focus=FACE_LATTICE, details=DETAILS)
@@ -52,13 +54,16 @@ class StarterModel:
     Args:
         starter: On the device where it computes.
         encoder: Its encoder, on the same device; None where there is none.
+        geometry: Its geometry-aware encoder, likewise.
     """
 
     moved_codes: tuple[str, ...] = ("ws", "shape", "expression", "pose")
     methods: tuple[str, ...] = tuple(METHODS)
 
-    def __init__(self, starter: Starter, encoder: StarterEncoder | None = None) -> None:
-        self.starter, self.encoder = starter, encoder
+    def __init__(
+        self, starter: Starter, encoder: StarterEncoder | None = None, geometry: GeometryEncoder | None = None
+    ) -> None:
+        self.starter, self.encoder, self.geometry = starter, encoder, geometry
         self.identity = starter.identity
         self._rest = np.array([REST_EXPRESSION.get(name, 0.0) for name in starter.template.expression_names])
         self.surface, self.texture = STARTER_SURFACE, TextureConfig()
@@ -68,7 +73,7 @@ class StarterModel:
             "shape": (len(template.shape),),
             "expression": (len(template.expression),),
             "pose": (POSE_SIZE,),
-            "plane_offset": (3, config.plane_channels, config.plane_resolution, config.plane_resolution),
+            **dict.fromkeys(OFFSETS, (3, config.plane_channels, config.plane_resolution, config.plane_resolution)),
         }
         weights = starter.generator.state_dict().items()
         self.code_shapes |= {
@@ -108,7 +113,8 @@ class StarterModel:
             for one, camera, codes in zip(photos, fit.cameras, fit.codes, strict=True)
         ]
         if settings.method != "protome":
-            return invert_by_method(self.starter, self.encoder, fitted, settings=settings, step=step)
+            encoders = StarterEncoders(self.encoder, self.geometry)
+            return invert_by_method(self.starter, encoders, fitted, settings=settings, step=step)
         return invert_photos(
             self.starter,
             fitted,
@@ -133,11 +139,12 @@ class StarterModel:
     def field(self, codes: Codes) -> StarterField:
         """The head in canonical space, metres."""
         ws = torch.from_numpy(codes.ws.astype(np.float32))[None].to(self._device)
-        offset = None
-        if codes.plane_offset is not None:
-            offset = torch.from_numpy(codes.plane_offset.astype(np.float32))[None].to(self._device)
+        offsets = {
+            name: torch.from_numpy(array.astype(np.float32))[None].to(self._device)
+            for name, array in _offsets(codes).items()
+        }
         with torch.no_grad():
-            return tuned_starter(self.starter, codes).generator.field(ws, offset)
+            return tuned_starter(self.starter, codes).generator.field(ws, **offsets)
 
     def bind(self, surface: Mesh, codes: Codes) -> "TemplateMesh":
         """Let the mesh follow the template."""
@@ -157,20 +164,27 @@ class StarterModel:
         return []
 
     def to_arrays(self, codes: Codes) -> dict[str, np.ndarray]:
-        """The codes by name, without a plane offset where there is none."""
+        """The codes by name, without the offsets that there are none of."""
         arrays = {"ws": codes.ws, "shape": codes.shape, "expression": codes.expression, "pose": codes.pose}
         arrays |= {f"{TUNED}{name}": change for name, change in codes.tuned.items()}
-        return arrays if codes.plane_offset is None else arrays | {"plane_offset": codes.plane_offset}
+        return arrays | _offsets(codes)
 
     def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> Codes:
         """The inverse of ``to_arrays``."""
         pose = arrays.get("pose", np.zeros(POSE_SIZE))  # Heads of earlier versions looked straight ahead.
         tuned = {name.removeprefix(TUNED): array for name, array in arrays.items() if name.startswith(TUNED)}
-        return Codes(arrays["ws"], arrays["shape"], arrays["expression"], arrays.get("plane_offset"), pose, tuned)
+        offsets = {name: arrays.get(name) for name in OFFSETS}
+        return Codes(arrays["ws"], arrays["shape"], arrays["expression"], pose=pose, tuned=tuned, **offsets)
 
     @property
     def _device(self) -> torch.device:
         return self.starter.generator.mean_planes.device
+
+
+def _offsets(codes: Codes) -> dict[str, np.ndarray]:
+    """Those of a head's offsets that there are."""
+    found = {name: getattr(codes, name) for name in OFFSETS}
+    return {name: array for name, array in found.items() if array is not None}
 
 
 def _of(number: int) -> str:

@@ -6,28 +6,45 @@ planes becomes a plane offset; what it does behind them is kept as it is.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from backend.config import Settings
 from backend.directions import Codes
+from backend.e3dge import GeometryEncoder
 from backend.generator.starter import StarterGenerator
 from backend.inversion.cameras import cameras_of
+from backend.inversion.geometry_encoding import geometry_encoder
 from backend.inversion.invert import FittedPhoto
 from backend.inversion.lifting import encode_portrait
 from backend.inversion.method import Encoder, Inversion, PosedPortrait
-from backend.inversion.methods import invert
+from backend.inversion.methods import STARTER_METHODS, invert
 from backend.inversion.plane_model import tuned_generator
 from backend.inversion.starter_encoding import starter_encoder
 from backend.inversion.starter_heads import StarterHeads
 from backend.inversion.starter_space import HeadSpace
 from backend.starter import Starter
-from backend.starter_encoder import StarterEncoder
+from backend.starter_encoder import CodeEncoder, StarterEncoder
 from backend.template import Deformation
 
 BEHIND_PLANES = ("decoder.", "palette.")
+
+
+@dataclass(frozen=True)
+class StarterEncoders:
+    """The encoders of a starter, on its device; None for those that there are not.
+
+    Args:
+        usual: Codes and a plane offset.
+        geometry: Codes and detail in colours alone.
+    """
+
+    usual: StarterEncoder | None
+    geometry: GeometryEncoder | None
 
 
 def heads_of(starter: Starter, codes: Codes) -> StarterHeads:
@@ -40,7 +57,7 @@ def heads_of(starter: Starter, codes: Codes) -> StarterHeads:
 
 def invert_by_method(
     starter: Starter,
-    encoder: StarterEncoder | None,
+    encoders: StarterEncoders,
     photos: Sequence[FittedPhoto],
     *,
     settings: Settings,
@@ -52,7 +69,7 @@ def invert_by_method(
 
     Args:
         starter: The model.
-        encoder: Of the starter, for the method that needs one.
+        encoders: Of the starter, for the methods that need one.
         photos: Of one person, the main one first.
         settings: Method, quality and seed are used.
         step: Called with the done share, often.
@@ -67,7 +84,7 @@ def invert_by_method(
         quality=settings.quality,
         seed=settings.seed,
         step=step,
-        encoder=None if encoder is None else _encoder_for(starter, encoder, photos[0]),
+        encoder=_encoder_for(starter, encoders, photos[0], settings.method),
     )
     found = codes_of(starter.generator, inversion, photos[0].codes)
     losses = {name: round(value, 5) for name, value in inversion.losses.items()}
@@ -83,9 +100,9 @@ def codes_of(generator: StarterGenerator, inversion: Inversion, fitted: Codes) -
     if len(behind) < len(tuned):
         moved = tuned_generator(generator, tuned).planes(inversion.ws).planes - generator.planes(inversion.ws).planes
         offset = moved if offset is None else moved + offset
-    kept = None if offset is None else offset[0].cpu().numpy()
+    kept, colors = (None if one is None else one[0].cpu().numpy() for one in (offset, inversion.color_offset))
     changes = {name: change.cpu().numpy() for name, change in behind.items()}
-    return replace(fitted, ws=inversion.ws[0].cpu().numpy(), plane_offset=kept, tuned=changes)
+    return replace(fitted, ws=inversion.ws[0].cpu().numpy(), plane_offset=kept, tuned=changes, color_offset=colors)
 
 
 def tuned_starter(starter: Starter, codes: Codes) -> Starter:
@@ -96,10 +113,20 @@ def tuned_starter(starter: Starter, codes: Codes) -> Starter:
     return replace(starter, generator=tuned_generator(starter.generator, changes))
 
 
-def _encoder_for(starter: Starter, encoder: StarterEncoder, photo: FittedPhoto) -> Encoder:
+def _encoder_for(starter: Starter, encoders: StarterEncoders, photo: FittedPhoto, method: str) -> Encoder | None:
+    """The encoder that a method asks; None where it is not there."""
+    if method in STARTER_METHODS:
+        geometry = encoders.geometry
+        return None if geometry is None else geometry_encoder(_told(starter, geometry.codes, photo), geometry.detail)
+    usual = encoders.usual
+    return None if usual is None else starter_encoder(_told(starter, usual, photo), usual.lift)
+
+
+def _told(starter: Starter, encoder: CodeEncoder, photo: FittedPhoto) -> Float[Tensor, "1 z_dim"]:
+    """What an encoder says of a head's appearance, within what heads are like."""
     candidates = starter.candidates.to(encoder.center.device)
     z = encode_portrait(encoder, photo.portrait, photo.mask).means["z"]
-    return starter_encoder(z.clamp(candidates.amin(0), candidates.amax(0)), encoder.lift)
+    return z.clamp(candidates.amin(0), candidates.amax(0))
 
 
 def _posed(photo: FittedPhoto) -> PosedPortrait:
