@@ -15,7 +15,6 @@ import argparse
 import os
 import platform
 import sys
-import time
 from functools import cache
 from pathlib import Path
 from typing import get_args
@@ -26,41 +25,38 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from backend.config import Quality  # noqa: E402
-from backend.errors import ProtomeError, SettingsError  # noqa: E402
+from backend.errors import SettingsError  # noqa: E402
 from backend.evaluation.held_out import read_list  # noqa: E402
 from backend.evaluation.inversion_bench import InversionBench, head_jobs, real_photo_jobs  # noqa: E402
 from backend.evaluation.inversion_items import YAWS_DEG, in_turns, parse_entry  # noqa: E402
 from backend.evaluation.inversion_report import report  # noqa: E402
 from backend.evaluation.protocol import chosen_heads, find_photos  # noqa: E402
-from backend.evaluation.run import Log, missing, run_jobs  # noqa: E402
+from backend.evaluation.run import missing, run_jobs  # noqa: E402
+from backend.output import make_folder  # noqa: E402
+from backend.progress import Log  # noqa: E402
 from backend.training.build import CPU  # noqa: E402
+from backend.training.command import run_command, script_parser  # noqa: E402
 from backend.training.portrait_source import PortraitSource, open_source  # noqa: E402
 
 
 def main() -> int:
     """Parse the command line, work and write the tables."""
     options = _parser().parse_args()
-    start = time.monotonic()
 
-    def log(text: str) -> None:
-        print(f"{time.monotonic() - start:7.0f} s  {text}", flush=True)
+    def measure(log: Log) -> None:
+        @cache
+        def source() -> PortraitSource:
+            if options.assets is None:
+                raise SettingsError("Held-out heads need --assets, the folder with makehuman/ and ict_facekit/.")
+            return open_source(options.assets, options.work, preset=CPU, log=log)
 
-    @cache
-    def source() -> PortraitSource:
-        if options.assets is None:
-            raise SettingsError("Held-out heads need --assets, the folder with makehuman/ and ict_facekit/.")
-        return open_source(options.assets, options.work, preset=CPU, log=log)
-
-    try:
         bench = InversionBench.open(options.seed, source)
         if not options.tables:
             _work(options, bench, log)
         report(options.out, bench, quality=options.quality, machine=_machine(), command=" ".join(sys.argv[1:]))
-    except ProtomeError as error:
-        print(f"inversion: {error}", file=sys.stderr)
-        return 2
-    log(f"wrote {options.out / 'index.html'}")
-    return 0
+        log(f"wrote {options.out / 'index.html'}")
+
+    return run_command("inversion", measure)
 
 
 def _work(options: argparse.Namespace, bench: InversionBench, log: Log) -> None:
@@ -72,6 +68,7 @@ def _work(options: argparse.Namespace, bench: InversionBench, log: Log) -> None:
         raise SettingsError("There is nothing to do: give --assets for held-out heads, or --photos for a folder.")
     jobs = head_jobs(bench, held_out, in_turns(held_out, options.yaws), entries)
     jobs += real_photo_jobs(bench, photos, entries)
+    make_folder(options.out)
     if held_out.heads and missing(jobs, options.out):
         bench.source()  # Assets that are missing stop the run; they are no failure of a method.
     run_jobs(jobs, options.out, log)
@@ -82,7 +79,7 @@ def _machine() -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--assets", type=Path, help="folder with makehuman/ and ict_facekit/, for held-out heads")
     parser.add_argument("--work", type=Path, default=ROOT / ".build", help="where train_starter.py keeps its results")
