@@ -212,3 +212,11 @@ def test_terminal_shows_one_updating_line(folder):
     assert "refine  10%, about 0 s left" in shown
     before, _, updated = shown.partition("on this machine (2 CPU threads).\r\n")
     assert "\n" not in before and "\n" not in updated and updated.endswith("\r")
+
+
+def test_the_expression_of_a_new_head_can_be_chosen(folder):
+    run(folder, "invert", "anna.png", "-o", "head.glb", "--report", "r.json", "--expression", "photo")
+    assert json.loads((folder / "r.json").read_text())["settings"]["expression"] == "photo"
+    refused = run(folder, "invert", "anna.png", "-o", "head.glb", "--expression", "smile")
+    assert refused.returncode == 2 and "--expression" in refused.stderr
+    assert run(folder, "resynthesize", "head.glb", "-o", "other.glb", "--expression", "photo").returncode == 2
