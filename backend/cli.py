@@ -230,8 +230,9 @@ def _say_notes(console: Console, outcome: jobs.Result) -> None:
     content = outcome["report"]
     if not isinstance(content, dict):
         return
-    for note in content.get("notes", []):
-        console.say(note)
+    for note in [*content.get("notes", []), content.get("confidence_note")]:
+        if note:
+            console.say(note)
     if content["model"]["commercial_use"] != "yes":
         console.say(content["licence_note"])
 

@@ -13,6 +13,7 @@ from backend.alignment import Portrait
 from backend.camera import Camera
 from backend.config import Settings
 from backend.head import PHOTO_EXPRESSION, Head, HeadRecord, MorphTarget, photos_sha256
+from backend.inversion.confidence import Evidence, confidence, confidence_sentence, gather_evidence
 from backend.landmarks import Face, detect_face_among
 from backend.likeness import likeness, likeness_to_photo
 from backend.mask import segment_head, without_others
@@ -20,7 +21,7 @@ from backend.mesh import Mesh, mesh_quality, seamless_normals
 from backend.photo import Photo, read_photo
 from backend.photo_expression import expression_note, first_of_its_group, photo_expression
 from backend.photo_weight import photo_weights
-from backend.portrait_model.contract import PORTRAIT_PX, CodesT, PersonPhoto, PortraitModel, TakesCropped
+from backend.portrait_model.contract import PORTRAIT_PX, CodesT, Fit, PersonPhoto, PortraitModel, TakesCropped
 from backend.portrait_model.kept import KeptHead, from_record, to_lists, to_record_codes, to_record_photos
 from backend.portrait_model.opening import open_model, open_model_of
 from backend.portrait_record import KeptPortrait, keep_portrait
@@ -80,8 +81,15 @@ def reconstruct(photo_paths: Sequence[Path], settings: Settings, report: Report)
         slider_values=_standing(finished.morph_targets),
         more_photos=to_record_photos(model, kept),
     )
-    head = _complete(finished, record, clock, settings, {**finished.scores, **fit.scores, **losses})
+    scores = {**finished.scores, **fit.scores, **losses}
+    evidence = _judge(photos[0], faces[settings.face or 0], finished.shown, fit) if faces else None
+    if evidence is not None:
+        scores["confidence"] = round(confidence(evidence), 3)
+    head = _complete(finished, record, clock, settings, scores)
     head.report["faces"] = [_describe(one) for one in faces]
+    if evidence is not None:
+        head.report["evidence"] = asdict(evidence)
+        head.report["confidence_note"] = confidence_sentence(evidence)
     if len(files) > 1:
         head.report["photos"] = [{"name": one.photo.name, "weight": round(one.weight, 3)} for one in photos]
     return head
@@ -146,7 +154,7 @@ def _keep(photo: PersonPhoto, camera: Camera) -> KeptPortrait:
 
 @dataclass(frozen=True)
 class _Finished:
-    """Mesh, texture and sliders, before the record is written."""
+    """Mesh, texture and sliders, before the record is written; and the mesh as the main photo shows it."""
 
     mesh: Mesh
     texture: UInt8[np.ndarray, "t t 3"]
@@ -154,6 +162,7 @@ class _Finished:
     metres_per_unit: float
     scores: dict[str, float]
     notes: list[str]
+    shown: Mesh
 
 
 def _finish(model: PortraitModel[CodesT], head: KeptHead[CodesT], settings: Settings, clock: StageClock) -> _Finished:
@@ -191,7 +200,7 @@ def _finish(model: PortraitModel[CodesT], head: KeptHead[CodesT], settings: Sett
     with clock.stage("likeness"):
         is_face = not isinstance(model, TakesCropped)
         scores = _likeness(shown, texture, head.portraits) if is_face else {}
-    return _Finished(mesh, texture, targets, model.metres_per_unit(head.codes), scores, notes)
+    return _Finished(mesh, texture, targets, model.metres_per_unit(head.codes), scores, notes, shown)
 
 
 def _complete(
@@ -208,6 +217,12 @@ def _complete(
         "seed": record.seed,
     }
     return Head(finished.mesh, finished.texture, finished.morph_targets, record, finished.metres_per_unit, report)
+
+
+def _judge(photo: PersonPhoto, face: Face, shown: Mesh, fit: Fit[CodesT]) -> Evidence:
+    """What the main photo and the finished head say about the head's error."""
+    landmark_mm, score = fit.scores["landmark_mm"], float(face.score)
+    return gather_evidence(photo.portrait, photo.mask, shown, fit.cameras[0], landmark_mm=landmark_mm, score=score)
 
 
 def _likeness(mesh: Mesh, texture: UInt8[np.ndarray, "t t 3"], portraits: list[KeptPortrait]) -> dict[str, float]:

@@ -102,6 +102,8 @@ def test_its_stages_are_timed_and_the_progress_never_falls(head, told):
     fractions = [progress.fraction for progress in told]
     assert fractions == sorted(fractions) and fractions[0] >= 0 and fractions[-1] <= 1
     assert list(head.report["timings_s"]) == list(pipeline.EXPECTED_S)
+    assert 0 < head.report["scores"]["confidence"] < 1
+    assert f"{head.report['scores']['confidence']:.2f}" in head.report["confidence_note"]
     assert list(dict.fromkeys(progress.stage for progress in told)) == list(pipeline.EXPECTED_S)
 
 
