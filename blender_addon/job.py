@@ -45,6 +45,7 @@ class Job:
         kind: Model, method and quality of an inversion of one photo; None for anything else.
         target: Name of the head whose surface is replaced; empty where a head is made.
         record: The target's record when the job began.
+        confidence_note: How far the head that has arrived can be relied on, in words.
     """
 
     id: int
@@ -55,6 +56,7 @@ class Job:
     record: str = ""
     progress: protocol.Progress | None = None
     output: Path | None = None
+    confidence_note: str = ""
     started_s: float = field(default_factory=time.monotonic)
     cancelled_s: float | None = None
 
@@ -277,6 +279,13 @@ def _take_news(event: protocol.Progress | protocol.Done | protocol.Failed, job: 
         _end_job(notice="Cancelled.")
     else:
         job.output = Path(str(event.result.get("output", "")))
+        job.confidence_note = _confidence_note(event.result.get("report"))
+
+
+def _confidence_note(report: object) -> str:
+    """What the worker's report says on how far the head can be relied on; empty where it says nothing."""
+    note = report.get("confidence_note") if isinstance(report, dict) else None
+    return note if isinstance(note, str) else ""
 
 
 def _finish_job() -> None:
@@ -305,7 +314,7 @@ def _finish_inversion(job: Job, output: Path) -> None:
     session.last_head = obj.name
     if job.kind:
         session.measured_s[job.kind] = time.monotonic() - job.started_s
-    _end_job(notice="")
+    _end_job(notice=job.confidence_note)
     bpy.ops.ed.undo_push(message="Create Head")
 
 

@@ -55,7 +55,7 @@ class Evidence:
 
 # By measure: what one unit of it adds to the logarithm of the expected error, in errors of a clear frontal photo.
 # From scripts/calibrate_confidence.py.
-SLOPES: dict[str, float] = {"outline": 1.49, "landmarks": 0.01, "turned": 0.13, "doubt": 2.76}
+SLOPES: dict[str, float] = {"outline": 1.41, "landmarks": 0.09, "turned": 0.13, "doubt": 2.36}
 TWICE = math.log(2.0)  # Confidence is a half where twice the error of a clear frontal photo is expected.
 STEEPNESS = 3.0
 REASONS = {

@@ -18,6 +18,7 @@ from pathlib import Path
 import small_head
 
 REQUESTS = Path(os.environ.get("PROTOME_FAKE_REQUESTS", os.devnull))
+NOTE = os.environ.get("PROTOME_FAKE_NOTE")  # A report of a head without a face has none.
 pending = bytearray()
 
 
@@ -108,7 +109,7 @@ def go_on_until_cancelled(number: int, *, stubborn: bool) -> None:
 
 def deliver(number: int, output: str, record: str, **options: object) -> None:
     Path(output).write_bytes(small_head.head_glb(record, **options))
-    say(id=number, event="done", result={"output": output, "report": {"seed": 0}})
+    say(id=number, event="done", result={"output": output, "report": {"seed": 0, "confidence_note": NOTE}})
 
 
 if __name__ == "__main__":

@@ -100,6 +100,15 @@ def test_the_first_run_explains_itself(addon, create):
     assert "There is no Python at" in " ".join(create())
 
 
+def test_the_confidence_stands_in_the_sidebar_until_it_is_dismissed(create, photo, monkeypatch):
+    note = "Confidence 0.62: the face is seen from the side; the hair behind is a guess."
+    monkeypatch.setenv("PROTOME_FAKE_NOTE", note)
+    bpy.ops.protome.invert(filepath=photo())
+    assert note in " ".join(create())
+    bpy.ops.protome.dismiss()
+    assert "Confidence" not in " ".join(create())
+
+
 def test_the_active_head_s_sliders_by_group(addon, head):
     drawn = draw(addon.panels.PROTOME_PT_head)
     assert drawn == [
