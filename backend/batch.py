@@ -14,7 +14,6 @@ from typing import Any
 
 from backend.config import Settings
 from backend.errors import ProtomeError, SettingsError
-from backend.head import photos_sha256
 from backend.jobs import Failure, LoadPipeline, Result, attempt, invert_photo
 from backend.output import make_folder, write_output
 from backend.progress import Report
@@ -163,6 +162,8 @@ def _find_photos(folder: Path, *, is_recursive: bool) -> Iterator[Path]:
 
 def _earlier_outcome(item: Item, settings: Settings) -> Outcome | None:
     """The outcome of an earlier run with the same photo and settings, if its output is still there."""
+    from backend.head import photos_sha256
+
     if not item.output.is_file():
         return None
     try:
