@@ -36,7 +36,7 @@ from backend.training.run import Run, RunConfig
 
 SURFACE_POINTS, NEAR_POINTS, FREE_POINTS, SLOPED_POINTS = 600, 300, 100, 96
 NEAR_STD_M = 0.006  # Our heads are about a sixth of E3DGE's unit across.
-COLOR_POINTS, COLOR_HEADS, COLOR_SAMPLES = 1500, 2, 8
+COLOR_POINTS, COLOR_HEADS, COLOR_SAMPLES = 1500, 1, 8
 CLIP = 2.0
 
 
@@ -49,14 +49,14 @@ class GlobalTraining(RunConfig):
         fields_per_step: Heads of the batch whose geometry is compared.
     """
 
-    learning_rate: float = 4e-4
-    warmup_steps: int = 15
+    learning_rate: float = 5e-4
+    warmup_steps: int = 10
     decay_from: float = 0.4
-    average_half_steps: float = 30.0
+    average_half_steps: float = 15.0
     log_steps: int = 10
     checkpoint_s: float = 60.0
-    views_per_step: int = 16
-    fields_per_step: int = 4
+    views_per_step: int = 12
+    fields_per_step: int = 3
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ class DetailTraining(RunConfig):
         novel_points: Of another view of each.
     """
 
-    learning_rate: float = 1.5e-3
-    warmup_steps: int = 15
+    learning_rate: float = 2e-3
+    warmup_steps: int = 10
     decay_from: float = 0.4
-    average_half_steps: float = 30.0
+    average_half_steps: float = 15.0
     log_steps: int = 10
     checkpoint_s: float = 60.0
     pairs_per_step: int = 3

@@ -31,6 +31,7 @@ class E3dgePreset:
     Args:
         samples: Heads of the starter, those held out included.
         held_out: Of them, the first ones, never trained on.
+        pairs: Of them, the first ones again, that are reconstructed for the local stage.
         size_px: Side of the encoder's picture.
         codes: Run of the global stage.
         detail: Run of the local stage.
@@ -38,6 +39,7 @@ class E3dgePreset:
 
     samples: SamplePlan
     held_out: int
+    pairs: int
     size_px: int
     codes: GlobalTraining
     detail: DetailTraining
@@ -47,13 +49,15 @@ SEED = 211
 CPU = E3dgePreset(
     samples=SamplePlan(heads=160, views=3, size_px=96, seed=SEED),
     held_out=16,
+    pairs=112,
     size_px=128,
-    codes=GlobalTraining(steps=240),
-    detail=DetailTraining(steps=240),
+    codes=GlobalTraining(steps=130),
+    detail=DetailTraining(steps=140),
 )
 GPU = E3dgePreset(
     samples=SamplePlan(heads=4000, views=4, size_px=96, seed=SEED),
     held_out=100,
+    pairs=4000,
     size_px=128,
     codes=GlobalTraining(steps=8000, views_per_step=64, fields_per_step=16, average_half_steps=150.0),
     detail=DetailTraining(steps=8000, pairs_per_step=16, average_half_steps=150.0),
@@ -62,6 +66,7 @@ GPU = E3dgePreset(
 TINY = E3dgePreset(
     samples=SamplePlan(heads=4, views=2, size_px=32, seed=SEED),
     held_out=1,
+    pairs=4,
     size_px=32,
     codes=GlobalTraining(steps=2, views_per_step=2, fields_per_step=1, log_steps=1),
     detail=DetailTraining(steps=2, pairs_per_step=2, novel_points=64, log_steps=1),
@@ -113,7 +118,7 @@ def build_e3dge(
     log(f"held-out heads, codes and geometry: {json.dumps(scores)}")
     encoder = GeometryEncoder(codes.config, plane_px=starter.generator.config.plane_resolution).to(device)
     encoder.codes.load_state_dict(codes.state_dict())
-    pairs = make_pairs(starter, space, codes, samples, seed=preset.samples.seed, folder=work / PAIRS)
+    pairs = make_pairs(starter, space, codes, samples[: preset.pairs], seed=preset.samples.seed, folder=work / PAIRS)
     log(f"{len(pairs)} first reconstructions")
     detail = DetailTrainer(
         starter, pairs[preset.held_out :], config=preset.detail, folder=work / DETAIL, branch=encoder.detail
