@@ -179,7 +179,7 @@ def _work_s(pace: Pace, stage: str, settings: Settings, device: str, photos: int
     if stage == REFINE:
         return pace.refining * photos * _refine_s(settings, device)
     seconds = STAGES_S[stage] * (photos if stage in PER_PHOTO else 1)
-    if stage in ("texture", "write"):
+    if stage == "texture":
         seconds *= (settings.texture_px / 2048) ** 2
     if stage in ("unwrap", "sliders"):
         seconds *= (1 + 4 * settings.faces / 30_000) / 5
