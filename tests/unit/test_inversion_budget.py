@@ -18,3 +18,9 @@ def test_the_best_on_a_gpu_is_what_the_papers_ran():
     pti, spi = budget_for("pti", "best", "cuda"), budget_for("spi", "best", "cuda")
     assert (pti.code_steps, pti.tune_steps) == (500, 350)
     assert (spi.code_steps, spi.tune_steps) == (500, 1000)
+
+
+def test_a_light_model_runs_what_the_papers_ran_on_a_cpu_too():
+    pti, spi = (budget_for(method, "best", "cpu", is_light=True) for method in ("pti", "spi"))
+    assert (pti.code_steps, pti.tune_steps) == (500, 350)
+    assert (spi.code_steps, spi.tune_steps) == (500, 1000)
