@@ -54,25 +54,37 @@ def lights(colors: Sequence[Float[Tensor, "_ 3"]], targets: Sequence[Target]) ->
     none = Light(colors[0].new_ones(3), colors[0].new_zeros(3))
     if len(targets) == 1:
         return [none]
-    steps = [_moments_step(color, target) for color, target in zip(colors, targets, strict=True)]
-    first = steps[0]
+    main = _Moments.of(colors[0], targets[0])
+    exposure = main.wanted_spread / main.shown_spread
     found = [none]
-    for step in steps[1:]:
-        gain = (step.gain / first.gain).clamp(1 / LARGEST_GAIN, LARGEST_GAIN)
-        # Both photos' means are met, whatever the gain.
-        found.append(Light(gain, step.offset - gain * first.offset))
+    for color, target in zip(colors[1:], targets[1:], strict=True):
+        other = _Moments.of(color, target)
+        gain = (other.wanted_spread / other.shown_spread / exposure).clamp(1 / LARGEST_GAIN, LARGEST_GAIN)
+        # As the main photo would show this side of the head.
+        expected = main.wanted + exposure * (other.shown - main.shown)
+        found.append(Light(gain, other.wanted - gain * expected))
     return found
 
 
-def _moments_step(color: Float[Tensor, "n 3"], target: Target) -> Light:
-    """The gain and offset that give the picture the photo's mean and spread."""
-    weight = (target.mask * target.outline)[:, None]
+@dataclass(frozen=True)
+class _Moments:
+    """Mean and spread of a head's colours in a picture of it, and in a photo."""
+
+    shown: Float[Tensor, "3"]
+    shown_spread: Float[Tensor, "3"]
+    wanted: Float[Tensor, "3"]
+    wanted_spread: Float[Tensor, "3"]
+
+    @classmethod
+    def of(cls, color: Float[Tensor, "n 3"], target: Target) -> "_Moments":
+        """Where the photo's matte shows the head."""
+        weight = (target.mask * target.outline)[:, None]
+        return cls(*_moments(color, weight), *_moments(target.color, weight))
+
+
+def _moments(
+    values: Float[Tensor, "n 3"], weight: Float[Tensor, "n 1"]
+) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
     total = weight.sum().clamp(min=1)
-
-    def moments(values: Float[Tensor, "n 3"]) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
-        mean = (values * weight).sum(0) / total
-        return mean, (((values - mean).square() * weight).sum(0) / total).sqrt().clamp(min=LEAST_SPREAD)
-
-    (shown, shown_spread), (wanted, wanted_spread) = moments(color), moments(target.color)
-    gain = wanted_spread / shown_spread
-    return Light(gain, wanted - gain * shown)
+    mean = (values * weight).sum(0) / total
+    return mean, (((values - mean).square() * weight).sum(0) / total).sqrt().clamp(min=LEAST_SPREAD)

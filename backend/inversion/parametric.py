@@ -190,9 +190,9 @@ def combined_shape(priors: Sequence[CodePrior], weights: Sequence[float]) -> Cod
     precision = np.stack([weight / prior.shape_deviation**2 for prior, weight in zip(priors, weights, strict=True)])
     share = precision / precision.sum(0)
     shape = (share * np.stack([prior.shape for prior in priors])).sum(0)
-    variance = (share * np.stack([prior.shape_deviation**2 for prior in priors])).sum(0)
+    deviation = (share * np.stack([prior.shape_deviation for prior in priors])).sum(0)
     left = 1 - OWN_ERROR * (1 - (share**2).sum(0))
-    return replace(priors[0], shape=shape, shape_deviation=np.sqrt(variance * left))
+    return replace(priors[0], shape=shape, shape_deviation=deviation * np.sqrt(left))
 
 
 def _fit(evidence: _Evidence, camera: Camera, codes: Float[np.ndarray, "k"]) -> ParametricFit:
@@ -251,18 +251,23 @@ def _solve_codes(
     """
     shapes, count = evidence[0].shape_count, len(codes[0])
     own = count - shapes + RIGID_MOVES
-    believed = evidence[0].prior[:shapes]
-    rows, goals = (
-        [np.eye(shapes, shapes + own * len(evidence)) * believed[:, None]],
-        [believed * evidence[0].expected[:shapes]],
-    )
-    for number, (one, camera, last) in enumerate(zip(evidence, cameras, codes, strict=True)):
-        design, gap = _linearized(one, camera, last)
-        place = np.zeros((len(design), shapes + own * len(evidence)))
+    width = shapes + own * len(evidence)
+    rows, goals, believed, expected = [], [], [evidence[0].prior[:shapes]], [evidence[0].expected[:shapes]]
+    asked = [_linearized(*one) for one in zip(evidence, cameras, codes, strict=True)]
+    if len(evidence) > 1:
+        asked = [_condensed(*one) for one in asked]
+    for number, (one, (design, gap)) in enumerate(zip(evidence, asked, strict=True)):
+        placed = np.zeros((len(design), width))
         begin = shapes + own * number
-        place[:, :shapes], place[:, begin : begin + own] = design[:, :shapes], design[:, shapes:]
-        rows.append(place)
+        placed[:, :shapes], placed[:, begin : begin + own] = design[:, :shapes], design[:, shapes:]
+        rows.append(placed)
         goals.append(gap)
+        believed += [one.prior[shapes:], np.zeros(RIGID_MOVES)]
+        expected += [one.expected[shapes:], np.zeros(RIGID_MOVES)]
+    prior = np.concatenate(believed)
+    is_code = prior > 0
+    rows.append((np.diag(prior) @ np.eye(width))[is_code])
+    goals.append((prior * np.concatenate(expected))[is_code])
     expressions, free = np.ones(count - shapes), np.full(RIGID_MOVES, np.inf)
     low = [-np.full(shapes, LARGEST_SHAPE), *[0 * expressions, -free] * len(evidence)]
     high = [np.full(shapes, LARGEST_SHAPE), *[expressions, free] * len(evidence)]
@@ -275,20 +280,21 @@ def _solve_codes(
 def _linearized(
     evidence: _Evidence, camera: Camera, codes: Float[np.ndarray, "k"]
 ) -> tuple[Float[np.ndarray, "r u"], Float[np.ndarray, "r"]]:
-    """What one photo asks of the codes, and of small moves of the head, and what its expression's prior does."""
+    """What the landmarks of one photo ask of the codes and of small moves of the head."""
     count, points = len(codes), evidence.points(codes)
     slopes = _slopes(camera, points, np.concatenate([evidence.moves, _rigid_moves(points)]))
     gap = image_error(camera, points, evidence.seen) - evidence.errors.mean(camera)
     gap += np.tensordot(codes, slopes[:count], 1)
-    asked = evidence.errors.whiten(np.concatenate([slopes, gap[None]])) * np.sqrt(evidence.weight)
-    # The same least squares in as many rows as there are unknowns.
-    asked = np.linalg.qr(asked, mode="r")
-    own = np.zeros((count - evidence.shape_count, asked.shape[1]))
-    expressions = np.arange(evidence.shape_count, count)
-    own[:, expressions] = np.diag(evidence.prior[expressions])
-    own[:, -1] = evidence.prior[expressions] * evidence.expected[expressions]
-    rows = np.concatenate([asked, own])
-    return rows[:, :-1], rows[:, -1]
+    trust = np.sqrt(evidence.weight)
+    return trust * evidence.errors.whiten(slopes), trust * evidence.errors.whiten(gap[None])[:, 0]
+
+
+def _condensed(
+    design: Float[np.ndarray, "r u"], gap: Float[np.ndarray, "r"]
+) -> tuple[Float[np.ndarray, "s u"], Float[np.ndarray, "s"]]:
+    """The same least squares in hardly more rows than there are unknowns: several photos cost little more than one."""
+    root = np.linalg.qr(np.column_stack([design, gap]), mode="r")
+    return root[:, :-1], root[:, -1]
 
 
 def _rigid_moves(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "6 n 3"]:

@@ -7,7 +7,15 @@ import pytest
 
 from backend.camera import Camera, look_at_camera, project
 from backend.inversion import parametric
-from backend.inversion.parametric import IRIS_LANDMARKS, CodePrior, Lens, fit_template
+from backend.inversion.parametric import (
+    IRIS_LANDMARKS,
+    CodePrior,
+    Lens,
+    SeenFace,
+    combined_shape,
+    fit_person,
+    fit_template,
+)
 from backend.landmark_errors import POSE_TERMS, LandmarkErrors, in_image
 from tests.small_starter import EXPRESSIONS, SHAPES, small_template
 
@@ -208,3 +216,74 @@ def test_an_expected_error_of_the_detector_turns_no_head(template):
     fits = [fit_template(replace(template, landmark_errors=known), image, Lens(FOCAL)) for known in (None, errors)]
     assert angle_between_deg(fits[0].camera, camera) > 2 > 0.5 > angle_between_deg(fits[1].camera, camera)
     np.testing.assert_allclose(fits[1].shape, shape, atol=0.1)
+
+
+def seen_faces(template, shape, yaws_deg, random, *, noise=0.004):
+    """Photos of one person from several sides, each with an expression, a focal length and noise of its own."""
+    faces, expressions = [], []
+    for yaw in yaws_deg:
+        expression = random.uniform(0, 0.7, len(EXPRESSIONS))
+        camera = portrait_camera(yaw, 5, random.uniform(-10, 10))
+        image, _ = project(camera, landmarks_of(template, shape, expression))
+        faces.append(SeenFace(image + random.normal(0, noise, image.shape), Lens(FOCAL)))
+        expressions.append(expression)
+    return faces, expressions
+
+
+def test_a_view_from_the_side_tells_what_points_at_the_camera_in_front(template):
+    """Shapes that move towards +z alone: from in front hardly anything of them is seen."""
+    towards = np.zeros_like(template.shape)
+    towards[..., 2] = template.shape.sum(-1)
+    template = replace(template, shape=towards)
+    random, errors = np.random.default_rng(3), []
+    for shape in random.normal(0, 1, (3, SHAPES)):
+        faces, expressions = seen_faces(template, shape, (0, 45, -45), random)
+        (alone,), fits = fit_person(template, faces[:1]), fit_person(template, faces)
+        errors.append([np.abs(fit.shape - shape).mean() for fit in (alone, fits[0])])
+        for fit, expression in zip(fits, expressions, strict=True):
+            assert np.array_equal(fit.shape, fits[0].shape)
+            assert np.abs(fit.expression - expression).max() < 0.35
+    one, three = np.mean(errors, axis=0)
+    assert three < 0.7 * one
+
+
+def test_without_noise_every_photo_has_its_own_expression_camera_and_lens(template):
+    random = np.random.default_rng(4)
+    shape = random.normal(0, 1, SHAPES)
+    cameras = [portrait_camera(-20, 0, 5), portrait_camera(35, 8, -12, at=(0.55, 0.48))]
+    expressions = [np.array([0.6, 0.0, 0.1]), np.array([0.0, 0.4, 0.3])]
+    faces = [
+        SeenFace(
+            project(camera, landmarks_of(template, shape, expression))[0], Lens(FOCAL, tuple(camera.intrinsics[:2, 2]))
+        )
+        for camera, expression in zip(cameras, expressions, strict=True)
+    ]
+    for fit, camera, expression in zip(fit_person(template, faces), cameras, expressions, strict=True):
+        np.testing.assert_allclose(fit.shape, shape, atol=0.1)
+        np.testing.assert_allclose(fit.expression, expression, atol=0.1)
+        assert angle_between_deg(fit.camera, camera) < 0.5
+        np.testing.assert_allclose(fit.camera.intrinsics, camera.intrinsics)
+
+
+def test_a_photo_of_little_weight_hardly_counts(template):
+    random = np.random.default_rng(5)
+    shape = random.normal(0, 1, SHAPES)
+    (good,), _ = seen_faces(template, shape, (10,), random, noise=0.001)
+    (wrong,), _ = seen_faces(template, -shape, (-10,), random, noise=0.001)
+    alone, *_ = fit_person(template, [good])
+    both = [fit_person(template, [good, replace(wrong, weight=weight)])[0] for weight in (1e-4, 1.0)]
+    away = [np.abs(fit.shape - alone.shape).max() for fit in both]
+    assert away[0] < 0.05 < 0.3 < away[1]
+
+
+def test_beliefs_of_several_photos_are_averaged_by_how_sure_they_are():
+    def belief(shape, deviation):
+        return CodePrior(np.array(shape), np.zeros(1), np.array(deviation), np.ones(1))
+
+    one, other = belief([1.0, 1.0], [0.5, 0.1]), belief([3.0, 3.0], [0.5, 10.0])
+    person = combined_shape([one, other], [1.0, 1.0])
+    np.testing.assert_allclose(person.shape, [2.0, 1.0], atol=1e-3)
+    # Half of the variance is the same in every photo; the other half is averaged out where both are as sure.
+    np.testing.assert_allclose(person.shape_deviation, [0.5 * math.sqrt(0.75), 0.1], rtol=0.02)
+    np.testing.assert_allclose(combined_shape([one, other], [3.0, 1.0]).shape[0], 1.5)
+    assert combined_shape([one], [0.3]).shape_deviation.tolist() == one.shape_deviation.tolist()

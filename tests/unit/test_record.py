@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backend.errors import RecordError
-from backend.head import SCHEMA, HeadRecord
+from backend.head import SCHEMA, HeadRecord, RecordedPhoto
 from backend.record import record_from_json, record_to_json
 from tests.analytic import example_record
 
@@ -115,3 +115,38 @@ def test_an_array_that_inflates_beyond_its_shape_is_refused_without_inflating_it
     bomb = base64.b64encode(zlib.compress(bytes(50_000_000))).decode()
     with pytest.raises(RecordError):
         record_from_json(changed(codes={"ws": {"dtype": "uint8", "shape": [10], "data": bomb}}))
+
+
+def several() -> HeadRecord:
+    codes = {"photo_mask": np.full((4, 4), 200, np.uint8), "expression": np.array([0.25, 0.5])}
+    photo = RecordedPhoto(example_record().camera, b"a picture", 0.75, codes)
+    return replace(example_record(), more_photos=[photo, replace(photo, weight=1.0)])
+
+
+def test_more_photos_come_back_exactly():
+    back = record_from_json(record_to_json(several())).more_photos
+    for one, photo in zip(back, several().more_photos, strict=True):
+        assert (one.camera, one.portrait_jpeg, one.weight) == (photo.camera, photo.portrait_jpeg, photo.weight)
+        assert one.codes.keys() == photo.codes.keys()
+        for name, array in photo.codes.items():
+            np.testing.assert_array_equal(one.codes[name], array)
+
+
+def test_a_record_of_one_photo_is_written_as_before_there_could_be_more():
+    """Earlier versions read it, and their records, which have no such key, are read here."""
+    assert "more_photos" not in json.loads(record_to_json(example_record()))
+    assert record_from_json(record_to_json(example_record())).more_photos == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"weight": 0}, {"weight": 1.5}, {"weight": "1"}, {"camera": {}}, {"codes": []}, {"portrait_jpeg": "no base 64"},
+    ],
+)  # fmt: skip
+def test_damaged_photos_are_refused(damage):
+    content = json.loads(record_to_json(several()))
+    content["more_photos"][1] |= damage
+    with pytest.raises(RecordError) as caught:
+        record_from_json(json.dumps(content))
+    assert caught.value.code == "record_damaged"
