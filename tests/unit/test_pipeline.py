@@ -11,7 +11,7 @@ from PIL import Image
 from backend import catalogue, likeness, pipeline
 from backend import face_mesh_points as points
 from backend.config import Settings
-from backend.errors import Cancelled, ModelError, RecordError, SettingsError
+from backend.errors import Cancelled, ModelError, PhotoError, RecordError, SettingsError
 from backend.head import PHOTO_EXPRESSION, in_photo, opened_mesh
 from backend.inversion import invert
 from backend.inversion.refine import RefineConfig
@@ -281,6 +281,47 @@ def test_a_job_can_be_cancelled_while_it_refines(photo):
 
     with pytest.raises(Cancelled):
         reconstruct([photo], replace(DRAFT, quality="balanced"), stop)
+
+
+@pytest.fixture(scope="module")
+def darker(tmp_path_factory):
+    """The same person in a mirrored and darker photo."""
+    path = tmp_path_factory.mktemp("photos") / "darker.png"
+    Image.fromarray((skimage.data.astronaut()[:, ::-1] * 0.7).astype(np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def of_two(photo, darker):
+    return reconstruct([photo, darker], DRAFT, silent)
+
+
+@needs_photo_models
+def test_two_photos_become_one_head_with_an_expression_and_a_camera_for_each(of_two, head):
+    mesh_is_sound(of_two.mesh, of_two.texture)
+    (other,) = of_two.record.more_photos
+    assert other.portrait_jpeg != of_two.record.portrait_jpeg and other.camera != of_two.record.camera
+    assert "photo_mask" in other.codes and not {"ws", "shape", "plane_offset"} & set(other.codes)
+    assert {"identity_0", "identity_photo_2", "landmark_mm", "landmark_photo_2_mm"} <= set(of_two.report["scores"])
+    assert [one["name"] for one in of_two.report["photos"]] == ["astronaut.png", "darker.png"]
+    assert max(one["weight"] for one in of_two.report["photos"]) == 1
+    assert of_two.record.photo_sha256 != head.record.photo_sha256 and "photos" not in head.report
+
+
+@needs_photo_models
+def test_a_head_of_two_photos_is_taken_up_again_with_both(of_two):
+    again = resynthesize(record_from_json(record_to_json(of_two.record)), {}, DRAFT, silent)
+    assert len(again.record.more_photos) == 1
+    assert "identity_photo_2" in again.report["scores"]
+    assert np.abs(again.texture.astype(int) - of_two.texture.astype(int)).mean() < 3
+
+
+@needs_photo_models
+def test_a_photo_without_a_face_among_several_is_named(photo, tmp_path):
+    path = tmp_path / "meadow.png"
+    Image.fromarray(np.full((200, 200, 3), (90, 140, 60), np.uint8)).save(path)
+    with pytest.raises(PhotoError, match=r"No face was found in meadow\.png"):
+        reconstruct([photo, path], DRAFT, silent)
 
 
 def test_an_unknown_model_is_a_settings_error(photo):
