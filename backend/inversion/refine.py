@@ -106,7 +106,7 @@ def choose_start(
 
     best = best_of(heads)
     for first, count in generator.config.choices:
-        best = best_of(_with_each_choice(best, first, count, chosen))
+        best = best_of(with_each_choice(best, first, count, chosen))
     return best
 
 
@@ -124,7 +124,7 @@ def _start_loss(generator: StarterGenerator, z: Float[Tensor, "1 z_dim"], views:
     return float(color_part + START_SILHOUETTE_WEIGHT * silhouette + START_PATTERN_WEIGHT * pattern)
 
 
-def _with_each_choice(
+def with_each_choice(
     z: Float[Tensor, "1 z_dim"], first: int, count: int, chosen: float
 ) -> Float[Tensor, "count z_dim"]:
     """The same head with every hair style, or with every top."""
