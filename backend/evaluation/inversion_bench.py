@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ from backend.evaluation.registration import Similarity
 from backend.evaluation.run import Job, Measured
 from backend.evaluation.single_photo import Scores, template_similarity
 from backend.evaluation.truth import GREY, TruthHead, open_truth
-from backend.folders import starter_path
+from backend.folders import starter_e3dge_path, starter_encoder_path, starter_path
+from backend.inversion.methods import STARTER_METHODS
 from backend.photo import read_photo
 from backend.portrait_model.opening import open_model
 from backend.portrait_model.starter import StarterModel
@@ -75,11 +76,10 @@ class InversionBench:
         """How fields are meshed."""
         return replace(self.model.surface, resolution=NODES)
 
-    @cached_property
-    def weights(self) -> str:
-        """Hash of the model's file and of its encoders'."""
-        beside = sorted(starter_path().parent.glob(f"{starter_path().stem}*{starter_path().suffix}"))
-        return sha256(b"".join(path.read_bytes() for path in beside)).hexdigest()
+    def weights(self, method: str) -> str:
+        """Hash of the files behind a method's results: the model's, and those of the encoders it may ask."""
+        paths = [starter_path(), starter_encoder_path(), *([starter_e3dge_path()] if method in STARTER_METHODS else [])]
+        return sha256(b"".join(path.read_bytes() for path in paths if path.is_file())).hexdigest()
 
     def check(self, entries: Sequence[Entry]) -> None:
         """Say at once which entries the model cannot do.
@@ -115,7 +115,7 @@ class InversionBench:
         """What a result depends on, and what it is about."""
         return {
             "item": item, "entry": asdict(entry), "seed": self.seed, "version": __version__, "measures": MEASURES,
-            "weights": self.weights,
+            "weights": self.weights(entry.method),
         }  # fmt: skip
 
 

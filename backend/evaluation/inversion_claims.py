@@ -10,7 +10,7 @@ import numpy as np
 
 from backend.evaluation.intervals import Interval, paired_difference, paired_ratio
 from backend.evaluation.inversion_items import Entry
-from backend.evaluation.scores import HIGHER_IS_BETTER, ItemResult, badness
+from backend.evaluation.scores import HIGHER_IS_BETTER, NEUTRAL, ItemResult, badness
 
 Kind = Literal["ratio", "difference"]
 PUBLISHED_PTI = "pti best"  # With the published numbers of steps.
@@ -123,8 +123,10 @@ def worst_of(score: str, outcomes: Iterable[Outcome]) -> float | None:
 
 
 def value_of(outcome: Outcome, score: str, worst: float | None) -> float | None:
-    """A score; a failure's is the worst, and None is what the truth itself does not tell."""
-    return worst if outcome.result.failure else outcome.result.scores.get(score)
+    """A score; a failure's is the worst. None is what the truth does not tell, and what a failure cost."""
+    if not outcome.result.failure:
+        return outcome.result.scores.get(score)
+    return None if score.startswith(NEUTRAL) else worst
 
 
 def asked(quality: str) -> list[Claim]:

@@ -79,7 +79,7 @@ def method_tables(outcomes: Sequence[Outcome]) -> list[Table]:
         if number_of_set == 0:
             for yaw in sorted({abs(one.yaw_deg or 0) for one in heads if one.item in photos}):
                 chosen = {one.item for one in heads if one.item in photos and abs(one.yaw_deg or 0) == yaw}
-                tables.append(_means(heads, chosen, f"Of these, photos from {yaw:.0f}°: {len(chosen)}", SHOWN))
+                tables.append(_means(heads, chosen, f"Of these, those from {yaw:.0f}°: {len(chosen)}", SHOWN))
     real = [one for one in outcomes if one.yaw_deg is None]
     for photos in _photo_sets(real):
         tables.append(_means(real, photos, f"Real photos: {', '.join(sorted(photos))}", OF_PHOTOS))
@@ -97,7 +97,7 @@ def _photo_sets(outcomes: Sequence[Outcome]) -> list[set[str]]:
 
 def _title(outcomes: Sequence[Outcome], photos: set[str]) -> str:
     subjects = {one.subject for one in outcomes if one.item in photos}
-    return f"{len(photos)} photos of {len(subjects)} held-out heads: {', '.join(sorted(photos))}"
+    return f"Held-out heads: {len(subjects)}; photos: {len(photos)} ({', '.join(sorted(photos))})"
 
 
 def _means(outcomes: Sequence[Outcome], photos: set[str], title: str, shown: dict[str, str]) -> Table:
@@ -134,7 +134,7 @@ def claim_table(findings: Sequence[Finding]) -> Table:
             str(one.photos), str(one.subjects), str(one.failures),
         ])  # fmt: skip
     head = ["asked", "found", "95 %", "limit", "", "photos", "heads", "failed"]
-    return Table("What is asked", head, rows)
+    return Table("What is asked, on held-out heads", head, rows)
 
 
 def failure_table(outcomes: Sequence[Outcome]) -> Table:

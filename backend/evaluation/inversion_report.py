@@ -40,7 +40,7 @@ def report(out: Path, bench: InversionBench, *, quality: str, machine: str, comm
     tables = [*method_tables(outcomes), claim_table(findings), failure_table(outcomes)]
     sheets = _write_sheets(out, outcomes)
     write_csv(out / "results.csv", outcomes)
-    facts = f"Starter {bench.weights[:12]}, {machine}. benchmarks/inversion.py {command}"
+    facts = f"Starter {bench.weights('protome')[:12]}, {machine}. benchmarks/inversion.py {command}"
     write_pages(out, tables, sheets, facts)
 
 

@@ -44,6 +44,10 @@ def test_the_worst_likeness_is_the_lowest():
     assert value_of(outcomes[2], "ssim_input", 0.4) == 0.4
 
 
+def test_what_a_failure_cost_is_nobody_s_cost():
+    assert value_of(outcome(SPI, "a", 0), "seconds_cpu", 900.0) is None
+
+
 def test_what_the_truth_does_not_tell_does_not_count():
     unknown = [outcome(entry, "b", 0, mse_60=None) for entry in (SPI, PTI)]
     assert find(MSE, [*pair("a", 0, 1.0, 2.0), *unknown]).photos == 1

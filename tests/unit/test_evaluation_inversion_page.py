@@ -45,7 +45,7 @@ def test_entries_are_compared_on_the_same_photos_only():
     assert cell(both, "spi draft", "MSE photo") == "0.5"
     assert cell(common, "spi draft", "MSE photo") == "**0.1**"
     assert cell(common, "pti draft", "MSE photo") == "0.2"
-    assert common.title.endswith("a+00")
+    assert common.title.endswith("(a+00)")
 
 
 def test_a_failure_weighs_on_the_mean_and_is_counted():
