@@ -207,7 +207,7 @@ def _most_likely(evidence: Sequence[_Evidence]) -> list[tuple[Camera, Float[np.n
     cameras = [one.camera(each) for one, each in zip(evidence, codes, strict=True)]
     for _ in range(ROUNDS):
         codes = _solve_codes(evidence, cameras, codes)
-        cameras = [one.camera(*rest) for one, *rest in zip(evidence, codes, cameras, strict=True)]
+        cameras = [one.camera(each, last) for one, each, last in zip(evidence, codes, cameras, strict=True)]
     return list(zip(cameras, codes, strict=True))
 
 
@@ -293,7 +293,7 @@ def _condensed(
     design: Float[np.ndarray, "r u"], gap: Float[np.ndarray, "r"]
 ) -> tuple[Float[np.ndarray, "s u"], Float[np.ndarray, "s"]]:
     """The same least squares in hardly more rows than there are unknowns: several photos cost little more than one."""
-    root = np.linalg.qr(np.column_stack([design, gap]), mode="r")
+    root = np.asarray(np.linalg.qr(np.column_stack([design, gap]), mode="r"))
     return root[:, :-1], root[:, -1]
 
 
