@@ -16,34 +16,56 @@ from backend.errors import SettingsError
 from backend.inversion.cameras import Cameras, pixel_places
 from backend.inversion.losses import mirror_image
 from backend.inversion.method import Encoder, Inversion, Model, PosedPortrait, Start, Task
-from backend.inversion.photo_terms import confidence
+from backend.inversion.photo_terms import confidence, masked_pixels
+from backend.inversion.refine import with_each_choice
 from backend.inversion.starter_heads import StarterHead, StarterHeads
 from backend.plane_lift import upsample_offset
 from backend.starter_encoder import CROP_SHARE
 
 SIZE_PX = 96  # As in training.
+STYLE_PX = 48
 SOLID = 0.5
 
 
-def geometry_encoder(z: Float[Tensor, "1 z_dim"], branch: DetailBranch) -> Encoder:
+def geometry_encoder(z: Float[Tensor, "1 z_dim"], branch: DetailBranch, *, chosen: float) -> Encoder:
     """The encoder of one portrait.
 
     Args:
-        z: What the global stage says of it.
+        z: What the global stage says of it; the photo chooses hair style and top by rendering, which no encoder tells
+            well.
         branch: The local stage.
+        chosen: Number in a description that stands for a choice.
     """
 
     @torch.no_grad()
     def encode(model: Model, portrait: PosedPortrait) -> Start:
         if not isinstance(model, StarterHeads):
             raise TypeError(f"the starter's geometry-aware encoder cannot serve a {type(model).__name__}")
-        ws = model.network.map(z.to(model.mean_ws)).contiguous()
+        suited = _suited(model, z.to(model.mean_ws), portrait.resized(STYLE_PX), chosen)
+        ws = model.network.map(suited).contiguous()
         head = model.head(ws)
         seen = seen_by(head, portrait)
         coarse = branch(head.content, seen, side=head.space.side)
         return Start(ws, color_offset=upsample_offset(coarse, head.planes.shape[-1]))
 
     return encode
+
+
+def _suited(
+    model: StarterHeads, z: Float[Tensor, "1 z_dim"], portrait: PosedPortrait, chosen: float
+) -> Float[Tensor, "1 z_dim"]:
+    """The described head with the hair style and the top that look most like the portrait."""
+
+    def unlike(one: Float[Tensor, "z_dim"]) -> float:
+        picture = model.head(model.network.map(one[None])).render(portrait.cameras, size_px=STYLE_PX)
+        outline = ((picture.opacity - portrait.mask) * portrait.trust).abs().mean() / portrait.mask.mean()
+        return float(masked_pixels(picture.image, portrait).sqrt() + outline)
+
+    for first, count in model.network.config.choices:
+        heads = with_each_choice(z, first, count, chosen)
+        losses = [unlike(one) for one in heads]
+        z = heads[losses.index(min(losses)), None]
+    return z
 
 
 def e3dge(task: Task) -> Inversion:

@@ -24,6 +24,7 @@ from backend.inversion.lifting import encode_portrait
 from backend.inversion.method import Encoder, Inversion, PosedPortrait
 from backend.inversion.methods import STARTER_METHODS, invert
 from backend.inversion.plane_model import tuned_generator
+from backend.inversion.refine import choice_number
 from backend.inversion.starter_encoding import starter_encoder
 from backend.inversion.starter_heads import StarterHeads
 from backend.inversion.starter_space import HeadSpace
@@ -117,7 +118,10 @@ def _encoder_for(starter: Starter, encoders: StarterEncoders, photo: FittedPhoto
     """The encoder that a method asks; None where it is not there."""
     if method in STARTER_METHODS:
         geometry = encoders.geometry
-        return None if geometry is None else geometry_encoder(_told(starter, geometry.codes, photo), geometry.detail)
+        if geometry is None:
+            return None
+        chosen = choice_number(starter.generator, starter.candidates)
+        return geometry_encoder(_told(starter, geometry.codes, photo), geometry.detail, chosen=chosen)
     usual = encoders.usual
     return None if usual is None else starter_encoder(_told(starter, usual, photo), usual.lift)
 

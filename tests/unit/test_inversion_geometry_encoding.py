@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """E3DGE on the starter: one pass, detail in colours alone, and edits that carry the detail along."""
 
+from copy import deepcopy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +11,10 @@ from torch import nn
 
 from backend.config import Settings
 from backend.directions import Codes, move
-from backend.e3dge import GeometryEncoder
+from backend.e3dge import DetailBranch, GeometryEncoder
 from backend.errors import SettingsError
 from backend.inversion.cameras import cameras_of
-from backend.inversion.geometry_encoding import SIZE_PX, seen_by
+from backend.inversion.geometry_encoding import SIZE_PX, geometry_encoder, seen_by
 from backend.inversion.invert import FittedPhoto
 from backend.inversion.lifting import encode_portrait
 from backend.inversion.method import PosedPortrait
@@ -130,6 +133,20 @@ def test_a_photo_of_the_very_head_leaves_no_residual(starter, photo):
     # What is seen lies on the egg.
     places = seen.points[0].permute(1, 2, 0)[shown]
     assert float(starter.generator.body_distance(places).abs().median()) < 0.001
+
+
+@torch.no_grad()
+def test_the_photo_chooses_the_hair_style(starter):
+    generator = deepcopy(starter.generator)
+    generator.config = replace(generator.config, choices=((0, 3),))
+    heads = heads_of(replace(starter, generator=generator), FITTED)
+    true, told = (torch.tensor([[*style, 0.3, -0.2]]) for style in ((0, 2.5, 0), (1.1, 0.2, 0.9)))
+    cameras = cameras_of(CAMERA)
+    picture = heads.head(generator.map(true)).render(cameras, size_px=48)
+    portrait = PosedPortrait(picture.image, picture.opacity, torch.ones_like(picture.opacity), cameras)
+    branch = DetailBranch(channels=4, side_px=8)
+    start = geometry_encoder(told, branch, chosen=2.5)(heads, portrait)
+    torch.testing.assert_close(start.ws, generator.map(true))
 
 
 def test_without_an_encoder_it_says_so(starter, photo):
