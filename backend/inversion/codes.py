@@ -130,7 +130,7 @@ class CodeSearch:
         descent = Descent(
             self._task.budget.code_steps,
             ramped(self._rate()),
-            judged_by=("pixels", "perceptual", "silhouette", "mirror", "mean"),
+            judged_by=("pixels", "perceptual", "silhouette", "mirror", "mean", "likely"),
         )
         try:
             return descend(
@@ -164,6 +164,10 @@ class CodeSearch:
         terms = self._show(head, task.portraits)
         if any(config.mirror_weight):
             terms["mirror"] = self._mirror(head)
+        if self._model.likely_weight:
+            spread = self._model.ws_std / math.sqrt(self.rows.shape[-1])
+            away = ((self.rows - self._model.mean_ws) / spread).square().mean()
+            terms["likely"] = self._model.likely_weight * away
         if config.mean_weight:
             terms["mean"] = config.mean_weight * (self.rows - self._model.mean_ws).square().mean()
         if self._noise:

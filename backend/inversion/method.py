@@ -90,6 +90,10 @@ class Model(Protocol):
         """Whether a step takes tenths of a second on a CPU, so that the published numbers of steps can be made."""
 
     @property
+    def likely_weight(self) -> float:
+        """What searched codes pay for the squared distance from the average, in spreads; 0 as published."""
+
+    @property
     def mean_ws(self) -> Float[Tensor, "1 num_ws w_dim"]:
         """Average codes."""
 

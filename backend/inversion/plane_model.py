@@ -99,6 +99,7 @@ class PlaneModel:
     """
 
     is_light = False
+    likely_weight = 0.0
 
     def __init__(
         self,

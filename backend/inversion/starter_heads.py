@@ -111,6 +111,8 @@ class StarterHeads:
 
     opacity_is_matte = True
     is_light = True
+    # Its codes begin with a description: far from all that it has learnt, hair has holes and lips are green.
+    likely_weight = 0.02
     size_px = SIZE_PX
 
     def __init__(self, generator: StarterGenerator, space: HeadSpace, candidates: Float[Tensor, "k z_dim"]) -> None:
