@@ -79,7 +79,8 @@ def in_turns(held_out: HeldOutList, yaws_deg: Sequence[float]) -> list[HeldOutHe
         held_out: The people.
         yaws_deg: Of the photos.
     """
-    first, second = [], []
+    first: list[HeldOutHead] = []
+    second: list[HeldOutHead] = []
     for number, head in enumerate(held_out.heads):
         side = -1 if number % 2 else 1
         for yaw in sorted(yaws_deg, key=abs):
