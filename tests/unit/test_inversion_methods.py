@@ -31,7 +31,7 @@ def portrait(model):
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch):
-    monkeypatch.setattr(methods, "budget_for", lambda *_: SHORT)
+    monkeypatch.setattr(methods, "budget_for", lambda *_, **__: SHORT)
 
 
 def run(method, model, portrait, *, seed=0, step=lambda done: None, **known):
@@ -197,7 +197,7 @@ def test_known_codes_are_the_start(model, portrait):
 
 @pytest.mark.parametrize("method", ["w+", "protome"])
 def test_two_portraits_are_both_shown(model, method, monkeypatch):
-    monkeypatch.setattr(methods, "budget_for", lambda *_: Budget(30, 15, 16))
+    monkeypatch.setattr(methods, "budget_for", lambda *_, **__: Budget(30, 15, 16))
     pair = [portrait_of(model, yaw_deg=-30), portrait_of(model, yaw_deg=30)]
 
     def missed(portraits):
