@@ -35,7 +35,7 @@ from backend.training.encoder_losses import Measures, code_losses, measures, tot
 from backend.training.run import Run, RunConfig
 
 SURFACE_POINTS, NEAR_POINTS, FREE_POINTS, SLOPED_POINTS = 600, 300, 100, 96
-NEAR_STD_M = 0.006  # Our heads are about a sixth of E3DGE's unit across.
+NEAR_STD_M = (0.006, 0.02)  # In turns: our heads are about a sixth of E3DGE's unit across; hair ends anywhere.
 COLOR_POINTS, COLOR_HEADS, COLOR_SAMPLES = 1500, 1, 8
 CLIP = 2.0
 
@@ -68,13 +68,13 @@ class DetailTraining(RunConfig):
         novel_points: Of another view of each.
     """
 
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     warmup_steps: int = 10
     decay_from: float = 0.4
     average_half_steps: float = 15.0
     log_steps: int = 10
     checkpoint_s: float = 60.0
-    pairs_per_step: int = 3
+    pairs_per_step: int = 2
     novel_points: int = 1200
 
 
@@ -252,7 +252,8 @@ def head_losses(
     with torch.no_grad():
         true = sample_heads(starter, space, samples)
     surface = np.stack([_surface(sample, rng, SURFACE_POINTS) for sample in samples])
-    near = surface[:, :NEAR_POINTS] + NEAR_STD_M * rng.normal(size=surface[:, :NEAR_POINTS].shape)
+    spread = np.resize(NEAR_STD_M, NEAR_POINTS)[:, None]
+    near = surface[:, :NEAR_POINTS] + spread * rng.normal(size=surface[:, :NEAR_POINTS].shape)
     free = rng.uniform(-space.side / 2, space.side / 2, (len(samples), FREE_POINTS, 3))
     near = np.concatenate([near, free], axis=1).astype(np.float32)
     points = {"surface": surface, "near": near, "sloped": surface[:, -SLOPED_POINTS:]}

@@ -49,10 +49,10 @@ SEED = 211
 CPU = E3dgePreset(
     samples=SamplePlan(heads=160, views=3, size_px=96, seed=SEED),
     held_out=16,
-    pairs=112,
+    pairs=60,
     size_px=128,
-    codes=GlobalTraining(steps=130),
-    detail=DetailTraining(steps=140),
+    codes=GlobalTraining(steps=150),
+    detail=DetailTraining(steps=90),
 )
 GPU = E3dgePreset(
     samples=SamplePlan(heads=4000, views=4, size_px=96, seed=SEED),
@@ -116,6 +116,7 @@ def build_e3dge(
     codes = _train_codes(starter, space, taught, preset, first_file=first_file, folder=work / GLOBAL, log=log)
     scores = measure_codes(starter, space, codes, held_out)
     log(f"held-out heads, codes and geometry: {json.dumps(scores)}")
+    torch.manual_seed(preset.detail.seed)  # The local stage begins the same, whether or not the other one ran before.
     encoder = GeometryEncoder(codes.config, plane_px=starter.generator.config.plane_resolution).to(device)
     encoder.codes.load_state_dict(codes.state_dict())
     pairs = make_pairs(starter, space, codes, samples[: preset.pairs], seed=preset.samples.seed, folder=work / PAIRS)

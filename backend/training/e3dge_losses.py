@@ -15,8 +15,8 @@ from backend.e3dge import DetailBranch, Seen, detailed
 from backend.generator.starter import HeadPlanes, StarterGenerator
 from backend.training.e3dge_head import ShapedHead
 
-GEOMETRY_WEIGHTS = {"surface": 20.0, "near": 10.0, "normal": 2.0, "color": 5.0}
-DETAIL_WEIGHTS = {"seen": 1.0, "seen_edges": 1.0, "novel": 1.0, "size": 0.02, "variation": 0.05}
+GEOMETRY_WEIGHTS = {"surface": 20.0, "near": 20.0, "normal": 4.0, "color": 5.0}
+DETAIL_WEIGHTS = {"seen": 1.0, "seen_edges": 4.0, "novel": 1.0, "size": 0.5, "variation": 5.0}
 RANGE_M = 0.02  # Farther from the surface, distances are as good as equal.
 BEND = 0.05  # Of RANGE_M: where smooth L1 turns from squares to lengths.
 
@@ -83,7 +83,7 @@ def detail_losses(
     color = generator.decode(moved, torch.cat([points, novel_points], dim=1))[1]
     shown, novel = color.split([points.shape[1], novel_points.shape[1]], dim=1)
     picture = shown.transpose(1, 2).unflatten(2, (size, size))
-    gap = (picture - clean) * seen.shown
+    gap, first_gap = ((colors - clean) * seen.shown for colors in (picture, seen.first))
     share = seen.shown.mean().clamp(min=1e-3)
     with torch.no_grad():
         before = generator.decode(head, novel_points)[1]
@@ -91,11 +91,12 @@ def detail_losses(
     assert offset is not None
     return {
         "seen": gap.abs().mean() / share,
-        "seen_edges": (_steps(gap, seen.shown)) / share,
+        "seen_edges": _steps(gap, seen.shown) / share,
         "novel": (novel - novel_color).abs().mean(),
         "size": offset.square().mean(),
         "variation": offset.diff(dim=-1).square().mean() + offset.diff(dim=-2).square().mean(),
-        "seen_before": ((seen.first - clean) * seen.shown).abs().mean() / share,
+        "seen_before": first_gap.abs().mean() / share,
+        "seen_edges_before": _steps(first_gap, seen.shown) / share,
         "novel_before": (before - novel_color).abs().mean(),
     }
 

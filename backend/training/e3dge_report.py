@@ -16,6 +16,7 @@ from backend.training.e3dge_samples import Sample
 
 SEED = 1
 NOVEL_POINTS = 2000
+SHOWN = ("seen_before", "seen", "seen_edges_before", "seen_edges", "novel_before", "novel")
 FARTHEST_MM = 50.0  # A depth that is off by more counts as so much, and a pixel that is missed too.
 
 
@@ -61,10 +62,11 @@ def measure_detail(starter: Starter, branch: DetailBranch, pairs: list[Pair]) ->
     """Colours of held-out first reconstructions without and with the local stage, mean absolute sRGB.
 
     Returns:
-        ``seen_before`` and ``seen`` in the photo's own view, ``novel_before`` and ``novel`` in other views.
+        ``seen_before`` and ``seen`` in the photo's own view, ``novel_before`` and ``novel`` in other views; of
+        neighbouring pixels' errors ``seen_edges_before`` and ``seen_edges``.
     """
     rows = []
     for pair in pairs:
         losses = pair_losses(starter, branch, [pair], np.random.default_rng(SEED), novel=NOVEL_POINTS)
-        rows.append({name: float(losses[name]) for name in ("seen_before", "seen", "novel_before", "novel")})
+        rows.append({name: float(losses[name]) for name in SHOWN})
     return {name: round(float(np.mean([row[name] for row in rows])), 4) for name in rows[0]}
