@@ -27,6 +27,7 @@ REQUIRED = (
     "backend/__main__.py",
     "backend/weights/starter.safetensors",
     "backend/weights/starter_encoder.safetensors",
+    "backend/weights/starter_e3dge.safetensors",
     "scripts/protome.py",
     "scripts/environment.py",
     "scripts/fetch_photo_models.py",
