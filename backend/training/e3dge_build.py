@@ -49,10 +49,10 @@ SEED = 211
 CPU = E3dgePreset(
     samples=SamplePlan(heads=160, views=3, size_px=96, seed=SEED),
     held_out=16,
-    pairs=60,
+    pairs=160,
     size_px=128,
-    codes=GlobalTraining(steps=150),
-    detail=DetailTraining(steps=90),
+    codes=GlobalTraining(steps=900),
+    detail=DetailTraining(steps=900),
 )
 GPU = E3dgePreset(
     samples=SamplePlan(heads=4000, views=4, size_px=96, seed=SEED),
