@@ -14,22 +14,26 @@ from backend.camera import Camera
 from backend.config import Quality, SurfaceConfig
 from backend.directions import Codes
 from backend.face_mesh_points import CHIN
+from backend.generator.starter import StarterField
+from backend.inversion.detail import refine_detail
 from backend.inversion.lifting import encode_portrait, lifted_offset
-from backend.inversion.refine import RefineConfig, choice_number, choose_start, refine
+from backend.inversion.method import Inversion
+from backend.inversion.refine import Likely, RefineConfig, choice_number, choose_start, refine
 from backend.inversion.view import PhotoRays, photo_rays
 from backend.starter import Starter
 from backend.starter_encoder import StarterEncoder
 from backend.surface import extract_surface
 from backend.template import Deformation
 
-START_RAYS_PX, REFINE_RAYS_PX = 48, 96
+START_RAYS_PX, REFINE_RAYS_PX, DETAIL_RAYS_PX = 48, 96, 128
 GUIDE_SURFACE = SurfaceConfig(resolution=73, faces=8000, smoothing_steps=2)
 REFINEMENT: dict[Quality, RefineConfig] = {
-    "draft": RefineConfig(code_steps=0, offset_steps=0),
-    "balanced": RefineConfig(code_steps=50, offset_steps=50),
-    "best": RefineConfig(code_steps=120, offset_steps=160),
+    "draft": RefineConfig(code_steps=0, offset_steps=0, detail_steps=0),
+    "balanced": RefineConfig(code_steps=30, offset_steps=25, detail_steps=50),
+    "best": RefineConfig(code_steps=120, offset_steps=160, detail_steps=100),
 }
-START_SHARE = 0.2
+START_SHARE, DETAIL_SHARE = 0.2, 0.2
+LEAST_SPREAD = 0.05  # Of a number of the description, in what is likely.
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,9 @@ def invert_photos(
         Deformation(starter.template, _offsets(starter, photo.codes), generator.config.side) for photo in photos
     ]
 
-    def views(z: Tensor, size_px: int) -> list[PhotoRays]:
-        with torch.no_grad():
-            guide = extract_surface(generator.field(generator.map(z)), GUIDE_SURFACE)
+    @torch.no_grad()
+    def views(field: StarterField, size_px: int) -> list[PhotoRays]:
+        guide = extract_surface(field, GUIDE_SURFACE)
         return [
             photo_rays(
                 generator,
@@ -97,32 +101,45 @@ def invert_photos(
 
     candidates = starter.candidates.to(generator.mean_planes.device)
     config = REFINEMENT[quality]
-    heads = candidates
+    heads, likely = candidates, Likely(candidates.mean(0), candidates.std(0).clamp(min=LEAST_SPREAD))
     if encoder is not None:
-        told = _told(encoder, photos).to(candidates.device)
+        told, doubt = _told(encoder, photos)
         heads = told.clamp(candidates.amin(0), candidates.amax(0))
+        likely = Likely(told[0], doubt)
     start = choose_start(
         generator,
         heads,
-        views(heads[:1], START_RAYS_PX),
+        views(generator.field(generator.map(heads[:1])), START_RAYS_PX),
         lambda done: step(START_SHARE * done),
         chosen=choice_number(generator, candidates),
     )
+    before = generator.field(generator.map(start))
     if not config.code_steps:
         ws, offset = generator.map(start), None
         if encoder is not None:
-            offset = lifted_offset(generator, encoder.lift, generator.planes(ws), views(start, REFINE_RAYS_PX))
-        return _codes(ws, offset, photos), {}
+            offset = lifted_offset(generator, encoder.lift, before.head, views(before, REFINE_RAYS_PX))
+        return _codes(Inversion(ws, offset), photos), {}
+    random = torch.Generator().manual_seed(seed)
     inversion = refine(
         generator,
         start,
         candidates,
-        views(start, REFINE_RAYS_PX),
+        likely,
+        views(before, REFINE_RAYS_PX),
         config=config,
-        random=torch.Generator().manual_seed(seed),
-        step=lambda done: step(START_SHARE + (1 - START_SHARE) * done),
+        random=random,
+        step=lambda done: step(START_SHARE + (1 - START_SHARE - DETAIL_SHARE) * done),
     )
-    codes = _codes(inversion.ws, inversion.plane_offset, photos)
+    refined = generator.field(inversion.ws, inversion.plane_offset)
+    color_offset = refine_detail(
+        generator,
+        refined.head,
+        views(refined, DETAIL_RAYS_PX),
+        steps=config.detail_steps,
+        random=random,
+        step=lambda done: step(1 - DETAIL_SHARE * (1 - done)),
+    )
+    codes = _codes(replace(inversion, color_offset=color_offset), photos)
     return codes, {name: round(value, 5) for name, value in inversion.losses.items()}
 
 
@@ -130,19 +147,24 @@ def _offsets(starter: Starter, codes: Codes) -> Float[np.ndarray, "n 3"]:
     return starter.template.offsets(codes.shape, codes.expression)
 
 
-def _told(encoder: StarterEncoder, photos: Sequence[FittedPhoto]) -> Float[Tensor, "k z_dim"]:
-    """The heads that the encoder tells of: that of all photos together, then that of each."""
-    told = torch.cat([encode_portrait(encoder, photo.portrait, photo.mask).means["z"] for photo in photos])
+def _told(
+    encoder: StarterEncoder, photos: Sequence[FittedPhoto]
+) -> tuple[Float[Tensor, "k z_dim"], Float[Tensor, "z_dim"]]:
+    """The heads that the encoder tells of, that of all photos together and then that of each, and its mean doubt."""
+    encodings = [encode_portrait(encoder, photo.portrait, photo.mask) for photo in photos]
+    told = torch.cat([encoding.means["z"] for encoding in encodings])
+    doubt = torch.cat([encoding.deviations["z"] for encoding in encodings]).mean(0).clamp(min=LEAST_SPREAD)
     if len(photos) == 1:
-        return told
+        return told, doubt
     weights = told.new_tensor([photo.weight for photo in photos])[:, None]
-    return torch.cat([(weights * told).sum(0, keepdim=True) / weights.sum(), told])
+    return torch.cat([(weights * told).sum(0, keepdim=True) / weights.sum(), told]), doubt
 
 
-def _codes(
-    ws: Float[Tensor, "1 n w"], offset: Float[Tensor, "1 3 c r r"] | None, photos: Sequence[FittedPhoto]
-) -> list[Codes]:
+def _codes(inversion: Inversion, photos: Sequence[FittedPhoto]) -> list[Codes]:
     """Codes of the person as in each photo."""
-    kept = None if offset is None else offset[0].detach().cpu().numpy()
-    found = ws[0].detach().cpu().numpy()
-    return [replace(photo.codes, ws=found, plane_offset=kept) for photo in photos]
+    offset, colors = (
+        None if one is None else one[0].detach().cpu().numpy()
+        for one in (inversion.plane_offset, inversion.color_offset)
+    )
+    ws = inversion.ws[0].detach().cpu().numpy()
+    return [replace(photo.codes, ws=ws, plane_offset=offset, color_offset=colors) for photo in photos]

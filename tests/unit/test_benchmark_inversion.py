@@ -38,7 +38,7 @@ DRAFT = Entry("protome", "draft")
 def quick():
     """Few steps, small pictures, and no face to be found on an egg."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(invert.REFINEMENT, "balanced", RefineConfig(code_steps=2, offset_steps=2))
+        patch.setitem(invert.REFINEMENT, "balanced", RefineConfig(code_steps=2, offset_steps=2, detail_steps=2))
         patch.setattr(inversion_scores, "describe", lambda pixels: None)
         patch.setattr(invert, "REFINE_RAYS_PX", 40)
         patch.setattr(inversion_bench, "NODES", 49)
@@ -109,7 +109,9 @@ def test_a_real_photo_is_held_against_itself(bench, prepared):
 
 def test_more_steps_show_the_photo_better(bench, prepared, monkeypatch):
     def error(steps):
-        monkeypatch.setitem(invert.REFINEMENT, "balanced", RefineConfig(code_steps=steps, offset_steps=steps))
+        monkeypatch.setitem(
+            invert.REFINEMENT, "balanced", RefineConfig(code_steps=steps, offset_steps=steps, detail_steps=2)
+        )
         return invert_photo(bench, Entry("protome", "balanced"), prepared).scores["mse_input"]
 
     assert error(15) < 0.8 * error(0)

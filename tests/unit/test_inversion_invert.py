@@ -24,7 +24,7 @@ def starter():
 @pytest.fixture(scope="module", autouse=True)
 def quick():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(invert.REFINEMENT, "balanced", RefineConfig(code_steps=4, offset_steps=4))
+        patch.setitem(invert.REFINEMENT, "balanced", RefineConfig(code_steps=4, offset_steps=4, detail_steps=2))
         patch.setattr(invert, "REFINE_RAYS_PX", 48)
         yield
 

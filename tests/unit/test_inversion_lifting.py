@@ -43,7 +43,9 @@ def encoder_that_says(starter, z):
 
 def inverted(starter, portrait, encoder, quality="draft"):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(invert.REFINEMENT, "balanced", RefineConfig(code_steps=1, offset_steps=0, code_rate=0.0))
+        patch.setitem(
+            invert.REFINEMENT, "balanced", RefineConfig(code_steps=1, offset_steps=0, detail_steps=2, code_rate=0.0)
+        )
         patch.setattr(invert, "REFINE_RAYS_PX", 48)
         photos = [FittedPhoto(*portrait, CAMERA, FITTED)]
         (codes,), _ = invert_photos(starter, photos, quality=quality, seed=0, step=lambda done: None, encoder=encoder)

@@ -8,13 +8,13 @@ import torch
 from backend.camera import look_at_camera
 from backend.config import SurfaceConfig
 from backend.inversion.losses import bare_face_loss, photo_loss
-from backend.inversion.refine import CLEARANCE_M, RefineConfig, choice_number, choose_start, refine
+from backend.inversion.refine import CLEARANCE_M, Likely, RefineConfig, choice_number, choose_start, refine
 from backend.inversion.view import Target, photo_rays, render_rays
 from backend.surface import extract_surface
 from backend.template import Deformation
 from tests.small_starter import SIDE, front_points, small_generator, small_template
 
-SHORT = RefineConfig(code_steps=12, offset_steps=12)
+SHORT = RefineConfig(code_steps=12, offset_steps=12, detail_steps=0)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,8 @@ def photo_cost(generator, view, ws, offset=None):
 
 def refined(generator, candidates, view, *, seed=0, config=SHORT, step=lambda done: None):
     random = torch.Generator().manual_seed(seed)
-    return refine(generator, candidates[:1], candidates, [view], config=config, random=random, step=step)
+    likely = Likely(candidates.mean(0), candidates.std(0).clamp(min=0.1))
+    return refine(generator, candidates[:1], candidates, likely, [view], config=config, random=random, step=step)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def test_progress_rises_to_the_end(generator, candidates, photo):
 
 
 def test_no_steps_leave_the_start(generator, candidates, photo):
-    result = refined(generator, candidates, photo, config=RefineConfig(code_steps=0, offset_steps=0))
+    result = refined(generator, candidates, photo, config=RefineConfig(code_steps=0, offset_steps=0, detail_steps=2))
     assert torch.equal(result.ws, generator.map(candidates[:1]))
     assert not result.plane_offset.any() and result.losses == {}
 
@@ -134,7 +135,7 @@ def test_hair_is_driven_off_the_face(candidates, view):
             _, _, outer = render_rays(generator, generator.planes(ws, offset), photo)
         return float(bare_face_loss(outer, photo.points, clearance=CLEARANCE_M))
 
-    result = refined(generator, candidates, photo, config=RefineConfig(code_steps=12, offset_steps=36))
+    result = refined(generator, candidates, photo, config=RefineConfig(code_steps=12, offset_steps=36, detail_steps=2))
     assert covering(result.ws, result.plane_offset) < covering(generator.map(candidates[:1]), None)
 
 
@@ -203,7 +204,7 @@ def test_the_offset_leaves_the_surface_that_no_ray_sees(generator, candidates, p
 
 def test_steps_that_lead_away_are_not_kept(generator, candidates, photo):
     """With rates far too large every step makes it worse; the best iterate is then the start."""
-    wild = RefineConfig(code_steps=6, offset_steps=6, code_rate=1e3, offset_rate=1e3)
+    wild = RefineConfig(code_steps=6, offset_steps=6, detail_steps=2, code_rate=1e3, offset_rate=1e3)
     result = refined(generator, candidates, photo, config=wild)
     before = photo_cost(generator, photo, generator.map(candidates[:1]))
     assert photo_cost(generator, photo, result.ws, result.plane_offset) <= before * 1.001

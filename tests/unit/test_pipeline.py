@@ -52,7 +52,7 @@ def installed(request, tmp_path_factory):
     path = request.getfixturevalue("model") if astronaut_can_be_read() else tmp_path_factory.mktemp("none") / "none"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(catalogue, "starter_path", lambda: path)
-        patch.setitem(invert.REFINEMENT, "balanced", RefineConfig(code_steps=3, offset_steps=3))
+        patch.setitem(invert.REFINEMENT, "balanced", RefineConfig(code_steps=3, offset_steps=3, detail_steps=2))
         patch.setattr(likeness, "TURNS_DEG", (0,))
         yield
 
