@@ -35,7 +35,7 @@ STAGES_S: dict[str, float] = {
     "sliders": 0.7, "likeness": 2.0, "write": 0.6,
 }  # fmt: skip
 REFINE = "refine"
-REFINE_S: dict[Quality, float] = {"draft": 4.5, "balanced": 45.0, "best": 118.0}
+REFINE_S: dict[Quality, float] = {"draft": 4.5, "balanced": 30.0, "best": 120.0}
 STEP_S = 0.25  # Of another method than the starter's own.
 # By method: what a step on codes and one on weights or planes cost, in steps on codes.
 STEP_COSTS: dict[MethodName, tuple[float, float]] = {
