@@ -35,6 +35,9 @@ from backend.plane_lift import OFFSET_SCALE
 SILHOUETTE_WEIGHT = 0.25
 START_SILHOUETTE_WEIGHT = 1.0
 START_PATTERN_WEIGHT = 0.5
+# Hair that no photo asks for is not there: less, and short-haired people get ponytails behind.
+HAIR_WEIGHT = 0.02  # Per litre.
+HAIR_BOX_M, HAIR_NODES = ((-0.16, -0.1, -0.2), (0.16, 0.2, 0.16)), 24
 BARE_FACE_WEIGHT = 0.5
 CLEARANCE_M = 0.004
 LIKELY_WEIGHT = 0.03  # With less, lips and clothes took colours that nobody has.
@@ -133,10 +136,21 @@ def choice_number(generator: StarterGenerator, candidates: Float[Tensor, "k z_di
 
 
 def _start_loss(generator: StarterGenerator, z: Float[Tensor, "1 z_dim"], views: Sequence[PhotoRays]) -> float:
-    looks = show(generator, generator.planes(generator.map(z)), views)
+    head = generator.planes(generator.map(z))
+    looks = show(generator, head, views)
     pattern = average([pattern_loss(look.color, view.target) for look, view in zip(looks, views, strict=True)], views)
     color_part, silhouette = photo_terms(looks, views)
-    return float(color_part + START_SILHOUETTE_WEIGHT * silhouette + START_PATTERN_WEIGHT * pattern)
+    seen = color_part + START_SILHOUETTE_WEIGHT * silhouette + START_PATTERN_WEIGHT * pattern
+    return float(seen) + HAIR_WEIGHT * hair_litres(generator, head)
+
+
+def hair_litres(generator: StarterGenerator, head: HeadPlanes) -> float:
+    """Volume of the hair, and of what else stands off the bare head above the chin, canonical litres."""
+    low, high = (torch.tensor(corner, device=head.planes.device) for corner in HAIR_BOX_M)
+    steps = (torch.arange(HAIR_NODES, device=low.device) + 0.5) / HAIR_NODES
+    points = torch.cartesian_prod(*(low[:, None] + (high - low)[:, None] * steps))
+    is_hair = (generator.decode(head, points[None])[0][0] < 0) & (generator.body_distance(points) > 0)
+    return 1000 * float((high - low).prod()) * float(is_hair.float().mean())
 
 
 def with_each_choice(

@@ -156,7 +156,10 @@ def statistics(batch: dict[str, np.ndarray], encoder: CodeEncoder) -> tuple[dict
                 code="other_version",
             )
     center = {name: value.mean(0) for name, value in numbers.items()}
-    spread = {name: value.std(0).clamp(min=LEAST_SPREAD[name]) for name, value in numbers.items()}
+    spread = {
+        name: value.std(0, correction=min(1, len(value) - 1)).clamp(min=LEAST_SPREAD[name])
+        for name, value in numbers.items()
+    }
     return center, spread
 
 

@@ -194,7 +194,7 @@ def test_stopped_batch_keeps_what_is_done(photos, tmp_path, stop, exit_code):
         while not (line := process.stderr.readline()).startswith("refine") and line:
             pass
         process.send_signal(stop)
-        process.communicate(timeout=5)
+        process.communicate(timeout=20)
     assert process.returncode == exit_code
     assert [(Path(row["photo"]).name, row["status"]) for row in summary(out)] == [("a.png", "done")]
     assert sorted(path.name for path in out.iterdir()) == ["a.glb", "a.json", SUMMARY]

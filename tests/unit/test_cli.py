@@ -119,7 +119,7 @@ def test_ctrl_c_stops_and_leaves_the_old_output(folder):
         pass
     start_s = time.perf_counter()
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=5)
+    _, stderr = process.communicate(timeout=20)
     assert time.perf_counter() - start_s < 2
     assert (process.returncode, stderr) == (130, "protome: Stopped.\n")
     assert names(folder) == before and (folder / "head.glb").read_bytes() == b"older"

@@ -8,7 +8,7 @@ import torch
 from backend.camera import look_at_camera
 from backend.config import SurfaceConfig
 from backend.inversion.losses import bare_face_loss, photo_loss
-from backend.inversion.refine import CLEARANCE_M, Likely, RefineConfig, choice_number, choose_start, refine
+from backend.inversion.refine import CLEARANCE_M, Likely, RefineConfig, choice_number, choose_start, hair_litres, refine
 from backend.inversion.view import Target, photo_rays, render_rays
 from backend.surface import extract_surface
 from backend.template import Deformation
@@ -209,3 +209,24 @@ def test_steps_that_lead_away_are_not_kept(generator, candidates, photo):
     before = photo_cost(generator, photo, generator.map(candidates[:1]))
     assert photo_cost(generator, photo, result.ws, result.plane_offset) <= before * 1.001
     assert torch.isfinite(result.plane_offset).all()
+
+
+def test_of_heads_that_show_a_photo_alike_the_one_with_least_hair_is_chosen(generator, candidates, view, monkeypatch):
+    photo = showing(view, generator, generator.planes(generator.map(candidates[:1])))
+    blank = torch.zeros_like(photo.target.mask)
+    silent = replace(photo, target=replace(photo.target, mask=blank, weight=blank, outline=blank))
+    litres = [3.0, 2.0, 0.5, 1.0, 4.0, 0.7]
+    planes = {float(generator.planes(generator.map(head[None])).planes.sum()): litre
+              for head, litre in zip(candidates, litres, strict=True)}  # fmt: skip
+    monkeypatch.setattr("backend.inversion.refine.hair_litres", lambda _, head: planes[float(head.planes.sum())])
+    start = choose_start(generator, candidates, [silent], lambda done: None, chosen=1.0)
+    torch.testing.assert_close(start, candidates[2:3])
+
+
+def test_litres_of_hair_are_those_of_a_shell_around_the_bare_head(generator, monkeypatch):
+    """A box of hair without any head in it has its volume."""
+    points_inside = lambda head, points: (points[..., 1] - 0.05, None)  # noqa: E731
+    monkeypatch.setattr(generator, "decode", points_inside)
+    monkeypatch.setattr(generator, "body_distance", lambda points: torch.ones(len(points)))
+    head = generator.planes(generator.map(torch.zeros((1, 5))))
+    assert hair_litres(generator, head) == pytest.approx(1000 * 0.32 * 0.15 * 0.36, rel=1e-3)
