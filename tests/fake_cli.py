@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real command line with the fake pipeline: ``python tests/fake_cli.py COMMAND ...``."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -16,5 +17,7 @@ def load_pipeline():
 
 
 if __name__ == "__main__":
+    # Tests that run in the background hand their processes down deaf to Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     jobs.load_pipeline = load_pipeline
     sys.exit(cli.main(sys.argv[1:]))
