@@ -4,7 +4,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,16 +13,19 @@ from backend.camera import Camera
 from backend.config import Quality, SurfaceConfig
 from backend.directions import Codes
 from backend.face_mesh_points import CHIN
-from backend.generator.starter import StarterField
+from backend.generator.starter import StarterField, StarterGenerator
 from backend.inversion.detail import refine_detail
 from backend.inversion.lifting import encode_portrait, lifted_offset
-from backend.inversion.method import Inversion
+from backend.inversion.method import Inversion, Step
 from backend.inversion.refine import Likely, RefineConfig, choice_number, choose_start, refine
 from backend.inversion.view import PhotoRays, photo_rays
 from backend.starter import Starter
 from backend.starter_encoder import StarterEncoder
 from backend.surface import extract_surface
 from backend.template import Deformation
+
+# Rays of all photos around a head's surface, so many along an edge.
+Views = Callable[[StarterField, int], list[PhotoRays]]
 
 START_RAYS_PX, REFINE_RAYS_PX, DETAIL_RAYS_PX = 48, 96, 128
 GUIDE_SURFACE = SurfaceConfig(resolution=73, faces=8000, smoothing_steps=2)
@@ -61,7 +63,7 @@ def invert_photos(
     *,
     quality: Quality,
     seed: int,
-    step: Callable[[float], None],
+    step: Step,
     encoder: StarterEncoder | None = None,
 ) -> tuple[list[Codes], dict[str, float]]:
     """Codes that show each portrait from its camera, and the last losses.
@@ -76,8 +78,45 @@ def invert_photos(
             chooses one of the starter's varied heads. A draft adds the encoder's plane offset, and nothing else.
     """
     generator = starter.generator
+    views = _views_of(starter, photos)
+    start, likely = _start(starter, photos, views, encoder, step=lambda done: step(START_SHARE * done))
+    config = REFINEMENT[quality]
+    before = _field(generator, Inversion(generator.map(start)))
+    if not config.code_steps:
+        offset = None
+        if encoder is not None:
+            offset = lifted_offset(generator, encoder.lift, before.head, views(before, REFINE_RAYS_PX))
+        return _codes(Inversion(generator.map(start), offset), photos), {}
+    random = torch.Generator().manual_seed(seed)
+    inversion = refine(
+        generator,
+        start,
+        starter.candidates.to(start.device),
+        likely,
+        views(before, REFINE_RAYS_PX),
+        config=config,
+        random=random,
+        step=lambda done: step(START_SHARE + (1 - START_SHARE - DETAIL_SHARE) * done),
+    )
+    refined = _field(generator, inversion)
+    color_offset = refine_detail(
+        generator,
+        refined.head,
+        views(refined, DETAIL_RAYS_PX),
+        steps=config.detail_steps,
+        random=random,
+        step=lambda done: step(1 - DETAIL_SHARE * (1 - done)),
+    )
+    codes = _codes(replace(inversion, color_offset=color_offset), photos)
+    return codes, {name: round(value, 5) for name, value in inversion.losses.items()}
+
+
+def _views_of(starter: Starter, photos: Sequence[FittedPhoto]) -> Views:
+    """What samples the photos' rays around the surface of a head."""
+    generator, template = starter.generator, starter.template
     deformations = [
-        Deformation(starter.template, _offsets(starter, photo.codes), generator.config.side) for photo in photos
+        Deformation(template, template.offsets(photo.codes.shape, photo.codes.expression), generator.config.side)
+        for photo in photos
     ]
 
     @torch.no_grad()
@@ -99,52 +138,28 @@ def invert_photos(
             for photo, deformation in zip(photos, deformations, strict=True)
         ]
 
+    return views
+
+
+def _start(
+    starter: Starter, photos: Sequence[FittedPhoto], views: Views, encoder: StarterEncoder | None, *, step: Step
+) -> tuple[Float[Tensor, "1 z_dim"], Likely]:
+    """The description to begin with, and which ones are likely: the encoder's, else those of the starter's heads."""
+    generator = starter.generator
     candidates = starter.candidates.to(generator.mean_planes.device)
-    config = REFINEMENT[quality]
     heads, likely = candidates, Likely(candidates.mean(0), candidates.std(0).clamp(min=LEAST_SPREAD))
     if encoder is not None:
         told, doubt = _told(encoder, photos)
         heads = told.clamp(candidates.amin(0), candidates.amax(0))
         likely = Likely(told[0], doubt)
-    start = choose_start(
-        generator,
-        heads,
-        views(generator.field(generator.map(heads[:1])), START_RAYS_PX),
-        lambda done: step(START_SHARE * done),
-        chosen=choice_number(generator, candidates),
-    )
-    before = generator.field(generator.map(start))
-    if not config.code_steps:
-        ws, offset = generator.map(start), None
-        if encoder is not None:
-            offset = lifted_offset(generator, encoder.lift, before.head, views(before, REFINE_RAYS_PX))
-        return _codes(Inversion(ws, offset), photos), {}
-    random = torch.Generator().manual_seed(seed)
-    inversion = refine(
-        generator,
-        start,
-        candidates,
-        likely,
-        views(before, REFINE_RAYS_PX),
-        config=config,
-        random=random,
-        step=lambda done: step(START_SHARE + (1 - START_SHARE - DETAIL_SHARE) * done),
-    )
-    refined = generator.field(inversion.ws, inversion.plane_offset)
-    color_offset = refine_detail(
-        generator,
-        refined.head,
-        views(refined, DETAIL_RAYS_PX),
-        steps=config.detail_steps,
-        random=random,
-        step=lambda done: step(1 - DETAIL_SHARE * (1 - done)),
-    )
-    codes = _codes(replace(inversion, color_offset=color_offset), photos)
-    return codes, {name: round(value, 5) for name, value in inversion.losses.items()}
+    first = _field(generator, Inversion(generator.map(heads[:1])))
+    chosen = choice_number(generator, candidates)
+    return choose_start(generator, heads, views(first, START_RAYS_PX), step, chosen=chosen), likely
 
 
-def _offsets(starter: Starter, codes: Codes) -> Float[np.ndarray, "n 3"]:
-    return starter.template.offsets(codes.shape, codes.expression)
+@torch.no_grad()
+def _field(generator: StarterGenerator, inversion: Inversion) -> StarterField:
+    return generator.field(inversion.ws, inversion.plane_offset)
 
 
 def _told(
