@@ -263,9 +263,11 @@ def test_no_damaged_byte_of_a_zip_file_is_a_mistake_of_the_program(save):
     save(file, f=np.arange(6.0), g=np.zeros((2, 2)))
     whole = file.getvalue()
     for at in range(len(whole)):
-        for damaged in (whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :], whole[:at]):
-            with contextlib.suppress(ModelError):
-                read_numpy_zip(io.BytesIO(damaged), ["f", "g"])
+        with pytest.raises(ModelError):
+            read_numpy_zip(io.BytesIO(whole[:at]), ["f", "g"])
+        flipped = whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :]
+        with contextlib.suppress(ModelError):  # A byte that nothing depends on may be any.
+            assert set(read_numpy_zip(io.BytesIO(flipped), ["f", "g"])) <= {"f", "g"}
 
 
 def test_other_arrays_are_no_body(tmp_path):
