@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
 from backend.camera import look_at_camera
-from backend.config import SurfaceConfig
 from backend.inversion.detail import evidence_of, refine_detail
 from backend.inversion.light import Light
-from backend.inversion.view import Target, photo_rays, render_rays
-from backend.surface import extract_surface
-from backend.template import Deformation
-from tests.small_starter import SIDE, small_generator, small_template
+from backend.inversion.view import render_rays
+from tests.small_starter import small_generator
+from tests.small_view import showing, small_view
 
 NO_LIGHT = Light(torch.ones(3), torch.zeros(3))
 
@@ -29,29 +26,15 @@ def head(generator):
 
 @pytest.fixture(scope="module")
 def view(generator):
-    template = small_template(subdivisions=3)
-    config = SurfaceConfig(resolution=49, faces=3000, smoothing_steps=2)
-    blank = torch.zeros((1, 3, 64, 64))
-    return photo_rays(
-        generator,
-        Deformation(template, np.zeros_like(template.vertices), SIDE),
-        extract_surface(generator.field(generator.map(torch.zeros((1, 5)))), config),
-        look_at_camera(yaw_deg=50, pitch_deg=0, distance=1.2, focal=3.6),
-        image=blank,
-        mask=blank[:, :1],
-        coverage=torch.ones((1, 1, 64, 64)),
-        chin=1.0,
-        size_px=32,
-    )
+    return small_view(generator, look_at_camera(yaw_deg=50, pitch_deg=0, distance=1.2, focal=3.6))
 
 
 @pytest.fixture(scope="module")
 def photo(generator, head, view):
     """The head from its left, painted with stripes that it does not have."""
-    color, opacity, _ = render_rays(generator, head, view)
-    striped = color + 0.25 * torch.sin(torch.arange(len(color)) / 40.0)[:, None]
-    ones = torch.ones_like(opacity)
-    return replace(view, target=Target(striped, (opacity > 0.5).float(), ones, ones))
+    plain = showing(view, generator, head)
+    stripes = 0.25 * torch.sin(torch.arange(len(plain.target.color)) / 40.0)[:, None]
+    return replace(plain, target=replace(plain.target, color=plain.target.color + stripes))
 
 
 @pytest.fixture(scope="module")

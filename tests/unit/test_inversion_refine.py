@@ -6,13 +6,11 @@ import pytest
 import torch
 
 from backend.camera import look_at_camera
-from backend.config import SurfaceConfig
 from backend.inversion.losses import bare_face_loss, photo_loss
 from backend.inversion.refine import CLEARANCE_M, Likely, RefineConfig, choice_number, choose_start, hair_litres, refine
-from backend.inversion.view import Target, photo_rays, render_rays
-from backend.surface import extract_surface
-from backend.template import Deformation
-from tests.small_starter import SIDE, front_points, small_generator, small_template
+from backend.inversion.view import Target, render_rays
+from tests.small_starter import front_points, small_generator
+from tests.small_view import showing, small_view
 
 SHORT = RefineConfig(code_steps=12, offset_steps=12, detail_steps=0)
 
@@ -29,28 +27,7 @@ def candidates():
 
 @pytest.fixture(scope="module")
 def view(generator):
-    template = small_template(subdivisions=3)
-    config = SurfaceConfig(resolution=49, faces=3000, smoothing_steps=2)
-    blank = torch.zeros((1, 3, 64, 64))
-    return photo_rays(
-        generator,
-        Deformation(template, np.zeros_like(template.vertices), SIDE),
-        extract_surface(generator.field(generator.map(torch.zeros((1, 5)))), config),
-        look_at_camera(yaw_deg=20, pitch_deg=5, distance=1.2, focal=3.6),
-        image=blank,
-        mask=blank[:, :1],
-        coverage=torch.ones((1, 1, 64, 64)),
-        chin=1.0,
-        size_px=32,
-    )
-
-
-def showing(view, generator, heads):
-    """The view with a head's own picture as the photo."""
-    with torch.no_grad():
-        color, opacity, _ = render_rays(generator, heads, view)
-    ones = torch.ones_like(opacity)
-    return replace(view, target=Target(color, (opacity > 0.5).float(), ones, ones))
+    return small_view(generator, look_at_camera(yaw_deg=20, pitch_deg=5, distance=1.2, focal=3.6))
 
 
 def photo_cost(generator, view, ws, offset=None):

@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
 from backend.camera import look_at_camera
-from backend.config import SurfaceConfig
 from backend.inversion import trust
 from backend.inversion.trust import robust_weight, trusted
-from backend.inversion.view import HAIR_REACH_M, Target, photo_rays, render_rays
-from backend.surface import extract_surface
-from backend.template import Deformation
-from tests.small_starter import SIDE, small_generator, small_template
+from backend.inversion.view import HAIR_REACH_M, render_rays
+from tests.small_starter import small_generator
+from tests.small_view import showing, small_view
 
 
 @pytest.fixture(scope="module")
@@ -27,28 +24,13 @@ def head(generator):
 
 @pytest.fixture(scope="module")
 def view(generator):
-    template = small_template(subdivisions=3)
-    config = SurfaceConfig(resolution=49, faces=3000, smoothing_steps=2)
-    blank = torch.zeros((1, 3, 64, 64))
-    return photo_rays(
-        generator,
-        Deformation(template, np.zeros_like(template.vertices), SIDE),
-        extract_surface(generator.field(generator.map(torch.zeros((1, 5)))), config),
-        look_at_camera(yaw_deg=0, pitch_deg=0, distance=1.2, focal=2.4),
-        image=blank,
-        mask=blank[:, :1] + 1,
-        coverage=torch.ones((1, 1, 64, 64)),
-        chin=1.0,
-        size_px=32,
-    )
+    return small_view(generator, look_at_camera(yaw_deg=0, pitch_deg=0, distance=1.2, focal=2.4), matte=1.0)
 
 
 @pytest.fixture(scope="module")
 def photo(generator, head, view):
     """The head's own picture."""
-    color, opacity, _ = render_rays(generator, head, view)
-    ones = torch.ones_like(opacity)
-    return replace(view, target=Target(color, (opacity > 0.5).float(), ones, ones))
+    return showing(view, generator, head)
 
 
 def test_a_residual_of_the_scale_counts_a_quarter():
