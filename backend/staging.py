@@ -33,6 +33,24 @@ def check_output(path: Path, suffixes: Collection[str]) -> None:
         raise output_error(path, error) from error
 
 
+def check_keeps(keep: Sequence[Path], targets: Iterable[Path]) -> None:
+    """Find out, best before minutes of work, whether results would replace what must stay.
+
+    Args:
+        keep: Such as the photos.
+        targets: Where results go.
+
+    Raises:
+        OutputError: One of them would.
+    """
+    for target in targets:
+        for kept in keep:
+            if _is_same_file(target, kept):
+                raise OutputError(
+                    f"The result would replace the photo {kept.name}. Choose another name or folder for it."
+                )
+
+
 @contextmanager
 def staging(*, keep: Sequence[Path] = ()) -> Iterator[Stage]:
     """Collect results; if the block ends well they replace the files of the same names, else none does.
@@ -64,7 +82,7 @@ def staging(*, keep: Sequence[Path] = ()) -> Iterator[Stage]:
     try:
         yield stage
         moves = [(file, target / file.name) for folder, target in folders for file in sorted(folder.iterdir())]
-        _check_keeps(keep, [target for _, target in moves])
+        check_keeps(keep, [target for _, target in moves])
         for file, target in moves:
             _replace(file, target)
     finally:
@@ -87,13 +105,11 @@ def _make_staging_folder(parent: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix=_staging_prefix(), dir=parent))
 
 
-def _check_keeps(keep: Sequence[Path], targets: list[Path]) -> None:
-    for target in targets:
-        for kept in keep:
-            if target.exists() and target.samefile(kept):
-                raise OutputError(
-                    f"The result would replace the photo {kept.name}. Choose another name or folder for it."
-                )
+def _is_same_file(target: Path, kept: Path) -> bool:
+    try:
+        return target.samefile(kept)
+    except OSError:  # One of them is not there, such as a photo on a disk that has been taken out meanwhile.
+        return False
 
 
 def _replace(file: Path, target: Path) -> None:

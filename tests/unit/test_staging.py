@@ -67,6 +67,13 @@ def test_the_photo_is_never_replaced(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["anna.png"]
 
 
+def test_a_photo_that_has_gone_meanwhile_loses_no_result(tmp_path):
+    (tmp_path / "head.glb").write_text("older")
+    with staging(keep=[tmp_path / "gone.png"]) as stage:
+        stage(tmp_path / "head.glb", text("newer"))
+    assert (tmp_path / "head.glb").read_text() == "newer"
+
+
 def test_bad_places_are_found_before_the_work(tmp_path):
     (tmp_path / "folder.glb").mkdir()
     (tmp_path / "file").write_text("")
