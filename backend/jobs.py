@@ -16,7 +16,7 @@ from backend.config import DeviceName, ExpressionName, MethodName, Quality, Sett
 from backend.errors import ModelError, ProtomeError, SettingsError
 from backend.progress import Progress, Report
 from backend.protocol import Invert, Params, Resynthesize, Sliders
-from backend.staging import check_output, staging
+from backend.staging import check_keeps, check_output, staging
 from backend.timing import Forecast, peak_rss_mb
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from backend.head import Head, HeadRecord, Slider
 
-MESH_SUFFIXES = (".glb", ".obj", ".ply")
+# By suffix of a mesh: what is written beside it under its name, see ``export.write_mesh``.
+MESH_SUFFIXES: dict[str, tuple[str, ...]] = {".glb": (), ".obj": (".mtl", ".png"), ".ply": ()}
 INTERNAL = "internal"
 SETUP_HINT = "Run `python3 scripts/protome.py setup`, which installs what is needed."
 
@@ -144,11 +145,7 @@ def invert_photo(
     """
     settings = settings_from(request.settings)
     photos, output = [Path(photo) for photo in (request.photo, *request.more_photos)], Path(request.output)
-    extras = [(request.report, ".json"), (request.preview, ".png")]
-    check_output(output, MESH_SUFFIXES)
-    for path, suffix in extras:
-        if path is not None:
-            check_output(Path(path), [suffix])
+    check_keeps(photos, _checked_results(request))
     report(Progress("start", 0.0, None))
     pipeline = load_pipeline()
     announce(pipeline.forecast(settings, len(photos)).sentence)
@@ -161,9 +158,9 @@ def invert_photo(
         if request.preview is not None:
             stage(Path(request.preview), lambda path: _write_preview(path, head))
         _finish_report(content, write_s=time.perf_counter() - start_s)
-        pipeline.learn(settings, content["timings_s"], len(photos))
         if request.report is not None:
             stage(Path(request.report), lambda path: _write_json(path, content))
+    pipeline.learn(settings, content["timings_s"], len(photos))
     return {"output": str(output), "report": content}
 
 
@@ -280,6 +277,28 @@ def read_record_text(text: str) -> "HeadRecord":
     from backend.record import record_from_json
 
     return record_from_json(text)
+
+
+def _checked_results(request: Invert) -> list[Path]:
+    """All files that an inversion writes.
+
+    Raises:
+        SettingsError: Two of them would be one, or a suffix does not fit.
+        OutputError: One cannot be written.
+    """
+    output = Path(request.output)
+    check_output(output, MESH_SUFFIXES)
+    results = [output, *(output.with_suffix(suffix) for suffix in MESH_SUFFIXES[output.suffix.lower()])]
+    for extra, suffix in ((request.report, ".json"), (request.preview, ".png")):
+        if extra is None:
+            continue
+        check_output(Path(extra), [suffix])
+        if Path(extra).resolve() in [result.resolve() for result in results]:
+            raise SettingsError(
+                f"{Path(extra).name} is also the texture beside {output.name}. Choose another name for the preview."
+            )
+        results.append(Path(extra))
+    return results
 
 
 def _kept_settings(recorded: Mapping[str, object]) -> dict[str, object]:

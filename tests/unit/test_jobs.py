@@ -8,6 +8,7 @@ import torch
 from backend import jobs
 from backend.config import Settings
 from backend.errors import ModelError, OutputError, PhotoError, SettingsError
+from backend.export import write_mesh
 from backend.head import Slider
 from backend.jobs import INTERNAL, Failure, attempt, check_slider_values, invert_photo, output_folders, settings_from
 from backend.protocol import Invert, Ping, Resynthesize
@@ -76,6 +77,40 @@ def test_outputs_are_checked_before_anything_is_loaded(tmp_path):
     request = Invert("anna.png", str(tmp_path / "nowhere" / "head.glb"), {}, None, None)
     with pytest.raises(OutputError):
         invert_photo(request, lambda progress: None, load_pipeline=raising(AssertionError("loaded")))
+
+
+def test_a_photo_that_a_result_would_replace_is_told_before_anything_is_loaded(tmp_path):
+    photo = tmp_path / "anna.png"
+    photo.write_bytes(b"a photo")
+    for output, preview in (("head.glb", str(photo)), ("anna.obj", None)):
+        request = Invert(str(photo), str(tmp_path / output), {}, None, preview)
+        with pytest.raises(OutputError, match="would replace the photo"):
+            invert_photo(request, lambda progress: None, load_pipeline=raising(AssertionError("loaded")))
+
+
+def test_the_preview_never_takes_the_place_of_the_texture(tmp_path):
+    request = Invert("anna.jpg", str(tmp_path / "head.obj"), {}, None, str(tmp_path / "head.png"))
+    with pytest.raises(SettingsError, match=r"texture beside head\.obj"):
+        invert_photo(request, lambda progress: None, load_pipeline=raising(AssertionError("loaded")))
+
+
+def test_files_beside_a_mesh_are_those_that_are_known_beforehand(tmp_path):
+    head = fake_pipeline.make_head(Settings(), photo_sha256="")
+    for suffix, beside in jobs.MESH_SUFFIXES.items():
+        folder = tmp_path / suffix
+        folder.mkdir()
+        write_mesh(folder / f"head{suffix}", head, suffix.removeprefix("."))
+        assert {path.suffix for path in folder.iterdir()} == {suffix, *beside}
+
+
+def test_a_head_is_written_before_its_times_are_learnt(tmp_path, monkeypatch):
+    def learn(settings, timings_s, photos):
+        assert (tmp_path / "head.glb").is_file()
+
+    (tmp_path / "anna.png").write_bytes(b"a photo")
+    monkeypatch.setattr(fake_pipeline, "learn", learn)
+    request = Invert(str(tmp_path / "anna.png"), str(tmp_path / "head.glb"), {}, None, None)
+    invert_photo(request, lambda progress: None, load_pipeline=lambda: fake_pipeline)
 
 
 def test_report_and_preview_are_written_with_the_head(tmp_path):
