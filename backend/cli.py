@@ -75,7 +75,6 @@ def _add_invert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", metavar="FILE.json", help="also write times, scores and numbers of the run")
     parser.add_argument("--preview", metavar="FILE.png", help="also write a contact sheet")
     _add_settings(parser)
-    _add_expression(parser)
     _add_progress(parser)
     parser.set_defaults(run=_invert)
 
@@ -86,7 +85,7 @@ def _add_resynthesize(parser: argparse.ArgumentParser) -> None:
         "--slider", metavar="NAME=VALUE", action="append", default=[], help="a slider's value; may be repeated"
     )
     parser.add_argument("-o", "--output", required=True, help="file to write: .glb, or .obj or .ply without sliders")
-    _add_settings(parser)
+    _add_surface_settings(parser, faces="the head's own", texture="the head's own")
     _add_progress(parser)
     parser.set_defaults(run=_resynthesize)
 
@@ -103,7 +102,6 @@ def _add_batch(parser: argparse.ArgumentParser) -> None:
         help="each folder inside the folder is one person; the photo whose name comes first is the main one",
     )
     _add_settings(parser)
-    _add_expression(parser)
     _add_progress(parser)
     parser.set_defaults(run=_batch)
 
@@ -116,30 +114,33 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     """The fields of ``Settings``; what is not given stays out of the request."""
     default = Settings()
-    group = parser.add_argument_group("settings", argument_default=argparse.SUPPRESS)
+    group = parser.add_argument_group("settings of a new head", argument_default=argparse.SUPPRESS)
     group.add_argument("--model", help=f"an installed model (default: {default.model})")
     group.add_argument("--quality", choices=get_args(Quality), help=f"(default: {default.quality})")
     group.add_argument("--method", choices=get_args(MethodName), help=f"of inversion (default: {default.method})")
-    group.add_argument("--device", choices=get_args(DeviceName), help=f"(default: {default.device})")
     group.add_argument("--face", type=int, metavar="N", help="which face, counted from 0 at the largest")
-    group.add_argument("--faces", type=int, metavar="N", help=f"triangles of the mesh (default: {default.faces})")
-    group.add_argument(
-        "--texture",
-        type=int,
-        dest="texture_px",
-        metavar="PX",
-        help=f"1024, 2048 or 4096 (default: {default.texture_px})",
-    )
     group.add_argument("--seed", type=int, metavar="N", help=f"of all randomness (default: {default.seed})")
-
-
-def _add_expression(parser: argparse.ArgumentParser) -> None:
-    """Of new heads alone: one made anew has the slider's value."""
-    parser.add_argument(
+    group.add_argument(
         "--expression",
         choices=get_args(ExpressionName),
-        default=argparse.SUPPRESS,
-        help=f"how the head is opened; a slider leads to the other (default: {Settings().expression})",
+        help=f"how the head is opened; a slider leads to the other (default: {default.expression})",
+    )
+    _add_surface_settings(parser, faces=str(default.faces), texture=str(default.texture_px))
+
+
+def _add_surface_settings(parser: argparse.ArgumentParser, *, faces: str, texture: str) -> None:
+    """Those that serve a head made anew as well; what comes before its surface was settled by the first run.
+
+    Args:
+        parser: Of a command.
+        faces: What holds where no number of triangles is given.
+        texture: Likewise of the texture's side.
+    """
+    group = parser.add_argument_group("settings of the surface", argument_default=argparse.SUPPRESS)
+    group.add_argument("--device", choices=get_args(DeviceName), help=f"(default: {Settings().device})")
+    group.add_argument("--faces", type=int, metavar="N", help=f"triangles of the mesh (default: {faces})")
+    group.add_argument(
+        "--texture", type=int, dest="texture_px", metavar="PX", help=f"1024, 2048 or 4096 (default: {texture})"
     )
 
 

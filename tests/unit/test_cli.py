@@ -136,6 +136,15 @@ def test_sliders_are_baked_and_settings_kept(folder):
     assert refused.stderr == "protome: Smile must be between 0 and 1, not nan.\n"
 
 
+@pytest.mark.parametrize(
+    "option",
+    [("--quality", "best"), ("--method", "pti"), ("--model", "other"), ("--seed", "1"), ("--expression", "photo")],
+)
+def test_a_head_made_anew_takes_no_setting_that_would_do_nothing(folder, option):
+    done = run(folder, "resynthesize", "head.glb", "-o", "other.glb", *option)
+    assert done.returncode == 2 and option[0] in done.stderr
+
+
 def test_command_and_worker_make_the_same_file(folder):
     run(folder, "invert", "anna.png", "-o", "command.glb")
     request = {"photo": str(folder / "anna.png"), "output": str(folder / "worker.glb"), "settings": {}}
@@ -219,4 +228,3 @@ def test_the_expression_of_a_new_head_can_be_chosen(folder):
     assert json.loads((folder / "r.json").read_text())["settings"]["expression"] == "photo"
     refused = run(folder, "invert", "anna.png", "-o", "head.glb", "--expression", "smile")
     assert refused.returncode == 2 and "--expression" in refused.stderr
-    assert run(folder, "resynthesize", "head.glb", "-o", "other.glb", "--expression", "photo").returncode == 2
