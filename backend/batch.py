@@ -22,7 +22,10 @@ from backend.protocol import Invert
 PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
 SUMMARY = "summary.csv"
 SHARED_REASONS = frozenset(
-    {"no_torch", "no_package", "model_missing", "model_damaged", "unknown_model", "unknown_method", "disk_full"}
+    {
+        *("no_torch", "no_package", "no_device", "no_encoder", "disk_full"),
+        *("model_missing", "model_damaged", "unknown_model", "unknown_method"),
+    }
 )
 
 
@@ -109,6 +112,7 @@ def find_people(folder: Path, out: Path, *, suffix: str) -> list[Item]:
         raise SettingsError(f"There is no folder {folder}. Choose a folder that holds a folder for each person.")
     try:
         inside = sorted(path for path in folder.iterdir() if path.is_dir() and path.resolve() != out.resolve())
+        inside = [path for path in inside if not path.name.startswith(".")]
         people = [(person, sorted(_find_photos(person, is_recursive=False))) for person in inside]
     except OSError as error:
         raise SettingsError(f"The folder {folder} cannot be read: {error.strerror}.") from error
@@ -156,7 +160,8 @@ def run_batch(
 
 def _find_photos(folder: Path, *, is_recursive: bool) -> Iterator[Path]:
     for path in folder.rglob("*") if is_recursive else folder.iterdir():
-        if path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".") and path.is_file():
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in PHOTO_SUFFIXES and not is_hidden and path.is_file():
             yield path
 
 

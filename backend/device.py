@@ -17,5 +17,7 @@ def choose_device(name: DeviceName) -> torch.device:
     if name == "auto":
         return torch.device(next(kind for kind, is_available in available.items() if is_available))
     if not available[name]:
-        raise SettingsError(f"torch finds no {name} device on this computer. Choose the device auto or cpu.")
+        raise SettingsError(
+            f"torch finds no {name} device on this computer. Choose the device auto or cpu.", code="no_device"
+        )
     return torch.device(name)

@@ -140,14 +140,15 @@ def test_unwritable_output_folder_is_told(photos, tmp_path):
         run(photos, tmp_path / "file" / "out")
 
 
-def test_batch_stops_when_all_photos_would_fail_alike(photos, tmp_path):
+@pytest.mark.parametrize("code", ["no_torch", "no_device", "no_encoder"])
+def test_batch_stops_when_all_photos_would_fail_alike(photos, tmp_path, code):
     def load_pipeline():
-        raise ModelError("PyTorch is not installed.", code="no_torch")
+        raise ModelError("It is not there.", code=code)
 
     add(photos, "a.png", "b.png")
-    with pytest.raises(ProtomeError, match="PyTorch is not installed") as caught:
+    with pytest.raises(ProtomeError, match="It is not there") as caught:
         run(photos, tmp_path / "out", load_pipeline=load_pipeline)
-    assert caught.value.code == "no_torch"
+    assert caught.value.code == code
     assert [row["status"] for row in summary(tmp_path / "out")] == ["failed"]
 
 
@@ -224,6 +225,12 @@ def test_each_folder_is_a_person(photos, tmp_path):
     assert zoe.output.name == "Zoë.ply" and zoe.name == "Zoë/"
     with pytest.raises(SettingsError, match="no folder with photos"):
         find_people(photos / "Zoë", tmp_path / "out", suffix=".glb")
+
+
+def test_hidden_folders_hold_nobody(photos, tmp_path):
+    add(photos, "Anna/1.png", ".thumbnails/1.png")
+    assert [item.photo.parent.name for item in find_people(photos, tmp_path / "out", suffix=".glb")] == ["Anna"]
+    assert outputs(photos, tmp_path / "out", is_recursive=True) == ["Anna/1.glb"]
 
 
 def test_a_person_is_done_once_until_a_photo_changes_or_comes(photos, tmp_path):

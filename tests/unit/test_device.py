@@ -19,5 +19,6 @@ def test_auto_takes_cuda_then_mps_then_the_cpu(monkeypatch, has_cuda, has_mps, c
 
 def test_device_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SettingsError, match="no cuda device"):
+    with pytest.raises(SettingsError, match="no cuda device") as caught:
         choose_device("cuda")
+    assert caught.value.code == "no_device"
