@@ -85,9 +85,9 @@ Event = Ready | Device | Progress | Done | Failed
 
 
 def encode_request(request_id: int, method: str, params: dict[str, object]) -> bytes:
-    """One request as a line of UTF-8 JSON."""
+    """One request as a line of JSON, ASCII only: so a path that is no Unicode survives as a lone surrogate."""
     request = {"id": request_id, "method": method, "params": params}
-    return json.dumps(request, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    return json.dumps(request, allow_nan=False).encode() + b"\n"
 
 
 def invert_params(

@@ -2,10 +2,12 @@
 """The add-on's side of the protocol against the file of examples that both sides share; runs without Blender."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from backend.protocol import parse_request
 from blender_addon import protocol
 from blender_addon.errors import ProtocolError
 
@@ -31,6 +33,12 @@ def test_invert_is_written_as_agreed(name):
     line = protocol.encode_request(example["id"], "invert", params)
     assert json.loads(line) == example
     assert line.count(b"\n") == 1 and line.endswith(b"\n")
+
+
+def test_a_path_that_is_no_unicode_reaches_the_worker():
+    path = os.fsdecode(b"caf\xe9.png")
+    line = protocol.encode_request(1, "invert", protocol.invert_params(path, "a.glb", {}, report=None))
+    assert parse_request(line).params.photo == path
 
 
 def test_resynthesize_is_written_as_agreed():
