@@ -10,8 +10,7 @@ Source:
     (features of points laid onto planes).
 """
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,11 +18,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from backend.errors import ModelError
 from backend.generator.starter import HeadPlanes, warp
-from backend.models import read_weights, write_weights
 from backend.plane_lift import laid_on_planes, upsample_offset
-from backend.starter_encoder import CodeEncoder, EncoderConfig
+from backend.starter_encoder import CodeEncoder, EncoderConfig, read_encoder, write_encoder
 
 DETAIL_SCALE = 2  # Planes' pixels per pixel of the offset.
 FEATURES = 24  # Of a pixel.
@@ -201,11 +198,12 @@ def detailed(branch: DetailBranch, head: HeadPlanes, seen: Seen, *, side: float)
 
 
 def save_e3dge(path: Path, encoder: GeometryEncoder, *, generator_id: str) -> None:
-    """Write the encoder in half precision, together with the name of the generator that it was trained on."""
-    state = encoder.state_dict()
-    tensors = {name: value if name.endswith((".center", ".spread")) else value.half() for name, value in state.items()}
-    config = json.dumps(asdict(encoder.config))
-    write_weights(path, tensors, {"config": config, "plane_px": str(encoder.plane_px), "generator": generator_id})
+    """Write the encoder in half precision, together with the name of the generator that it was trained on.
+
+    Raises:
+        OutputError: The file cannot be written; one that was there before is unchanged.
+    """
+    write_encoder(path, encoder, encoder.config, {"plane_px": str(encoder.plane_px), "generator": generator_id})
 
 
 def load_e3dge(path: Path) -> tuple[GeometryEncoder, str]:
@@ -214,14 +212,8 @@ def load_e3dge(path: Path) -> tuple[GeometryEncoder, str]:
     Raises:
         ModelError: The file is missing, damaged or no encoder of this version.
     """
-    tensors, metadata = read_weights(path)
-    try:
-        config = json.loads(metadata["config"])
-        lists = {name: tuple(config[name]) for name in ("channels", "blocks")}
-        encoder = GeometryEncoder(EncoderConfig(**{**config, **lists}), plane_px=int(metadata["plane_px"]))
-        encoder.load_state_dict({name: value.float() for name, value in tensors.items()})
-        return encoder.eval().requires_grad_(False), metadata["generator"]
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"{path} is not a geometry-aware encoder of this version. Install Protome again.", code="model_damaged"
-        ) from error
+
+    def build(config: EncoderConfig, notes: dict[str, str]) -> GeometryEncoder:
+        return GeometryEncoder(config, plane_px=int(notes["plane_px"]))
+
+    return read_encoder(path, "a geometry-aware encoder", build)

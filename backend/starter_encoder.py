@@ -6,8 +6,10 @@ Source:
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -29,6 +31,8 @@ LEAST_LOG_DOUBT, MOST_LOG_DOUBT = -4.0, 1.5
 GROUPS = 8  # Of channels, for normalisation.
 LANDMARK_SCALE = 5.0  # Brings landmarks in picture widths to about unit spread.
 POOLED, POOLED_CHANNELS, POINT_FEATURES, DOUBT_FEATURES = 4, 64, 192, 128
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -202,12 +206,7 @@ def save_encoder(path: Path, encoder: StarterEncoder, *, generator_id: str) -> N
     Raises:
         OutputError: The file cannot be written; one that was there before is unchanged.
     """
-    tensors = {name: value.half() for name, value in encoder.state_dict().items()}
-    for name in ("center", "spread"):
-        tensors[name] = encoder.state_dict()[name]
-    metadata = {"config": json.dumps(asdict(encoder.config)), "generator": generator_id}
-    with output_errors(path):
-        write_weights(path, tensors, metadata)
+    write_encoder(path, encoder, encoder.config, {"generator": generator_id})
 
 
 def load_encoder(path: Path) -> tuple[StarterEncoder, str]:
@@ -216,14 +215,47 @@ def load_encoder(path: Path) -> tuple[StarterEncoder, str]:
     Raises:
         ModelError: The file is missing, damaged or no encoder of this version.
     """
+    return read_encoder(path, "a starter encoder", lambda config, _: StarterEncoder(config))
+
+
+def write_encoder(path: Path, encoder: nn.Module, config: EncoderConfig, notes: dict[str, str]) -> None:
+    """Write any network around a ``CodeEncoder`` in half precision, the averages and spreads of its answers in full.
+
+    Args:
+        path: A ``.safetensors`` file.
+        encoder: The network.
+        config: Sizes of its ``CodeEncoder``.
+        notes: What else its header tells; ``generator`` at least.
+
+    Raises:
+        OutputError: The file cannot be written; one that was there before is unchanged.
+    """
+    state = encoder.state_dict()
+    tensors = {name: value if name.endswith(("center", "spread")) else value.half() for name, value in state.items()}
+    with output_errors(path):
+        write_weights(path, tensors, {"config": json.dumps(asdict(config)), **notes})
+
+
+def read_encoder(
+    path: Path, kind: str, build: Callable[[EncoderConfig, dict[str, str]], NetworkT]
+) -> tuple[NetworkT, str]:
+    """Read what ``write_encoder`` wrote: the network, in evaluation mode, and the name of its generator.
+
+    Args:
+        path: The file.
+        kind: What it should be, for the error.
+        build: Makes the untrained network of the file's sizes and notes.
+
+    Raises:
+        ModelError: The file is missing, damaged or not what it should be.
+    """
     tensors, metadata = read_weights(path)
     try:
         config = json.loads(metadata["config"])
         lists = {name: tuple(config[name]) for name in ("channels", "blocks")}
-        encoder = StarterEncoder(EncoderConfig(**{**config, **lists}))
+        encoder = build(EncoderConfig(**{**config, **lists}), metadata)
         encoder.load_state_dict({name: value.float() for name, value in tensors.items()})
         return encoder.eval().requires_grad_(False), metadata["generator"]
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"{path} is not a starter encoder of this version. Install Protome again.", code="model_damaged"
-        ) from error
+        message = f"{path} is not {kind} of this version. Install Protome again."
+        raise ModelError(message, code="model_damaged") from error

@@ -6,15 +6,13 @@ Source:
     of the same head).
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from backend.e3dge import DetailBranch, Seen
 from backend.starter import Starter
@@ -32,16 +30,27 @@ from backend.training.e3dge_pairs import Pair, first_colors
 from backend.training.e3dge_samples import Sample
 from backend.training.encoder import statistics
 from backend.training.encoder_losses import Measures, code_losses, measures, total
-from backend.training.run import Run, RunConfig
+from backend.training.encoder_run import EncoderRun
+from backend.training.run import RunConfig
 
 SURFACE_POINTS, NEAR_POINTS, FREE_POINTS, SLOPED_POINTS = 600, 300, 100, 96
 NEAR_STD_M = (0.006, 0.02)  # In turns: our heads are about a sixth of E3DGE's unit across; hair ends anywhere.
 COLOR_POINTS, COLOR_HEADS, COLOR_SAMPLES = 1500, 1, 8
-CLIP = 2.0
 
 
 @dataclass(frozen=True)
-class GlobalTraining(RunConfig):
+class StageTraining(RunConfig):
+    """One run of either stage: short, on few samples."""
+
+    warmup_steps: int = 10
+    decay_from: float = 0.4
+    average_half_steps: float = 15.0
+    log_steps: int = 10
+    checkpoint_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class GlobalTraining(StageTraining):
     """One run of the global stage.
 
     Args:
@@ -50,17 +59,12 @@ class GlobalTraining(RunConfig):
     """
 
     learning_rate: float = 5e-4
-    warmup_steps: int = 10
-    decay_from: float = 0.4
-    average_half_steps: float = 15.0
-    log_steps: int = 10
-    checkpoint_s: float = 60.0
     views_per_step: int = 12
     fields_per_step: int = 3
 
 
 @dataclass(frozen=True)
-class DetailTraining(RunConfig):
+class DetailTraining(StageTraining):
     """One run of the local stage.
 
     Args:
@@ -69,16 +73,11 @@ class DetailTraining(RunConfig):
     """
 
     learning_rate: float = 3e-3
-    warmup_steps: int = 10
-    decay_from: float = 0.4
-    average_half_steps: float = 15.0
-    log_steps: int = 10
-    checkpoint_s: float = 60.0
     pairs_per_step: int = 2
     novel_points: int = 1200
 
 
-class GlobalTrainer(Run):
+class GlobalTrainer(EncoderRun[CodeEncoder]):
     """The global stage under way.
 
     Args:
@@ -111,13 +110,9 @@ class GlobalTrainer(Run):
         else:
             own = self.encoder.state_dict()
             self.encoder.load_state_dict({name: value for name, value in first.state_dict().items() if name in own})
-        self.encoder.requires_grad_(True)
         self.spread = {name: row[0] for name, row in self.encoder.by_name(self.encoder.spread[None]).items()}
         self.known = self._measures()
-        optimizer = torch.optim.AdamW(
-            self.encoder.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
-        )
-        super().__init__(self.encoder, optimizer, config=config, folder=folder, clip=CLIP)
+        super().__init__(self.encoder, "encoder", config=config, folder=folder)
 
     def next_step(self) -> dict[str, float]:
         """One step on views that follow from the step's number."""
@@ -132,24 +127,6 @@ class GlobalTrainer(Run):
         geometry = head_losses(self.starter, self.space, encoding.means, fields, rng)
         self.descend(total(codes) + weighted(geometry, GEOMETRY_WEIGHTS))
         return {name: value.item() for name, value in (codes | geometry).items()}
-
-    def trained(self) -> CodeEncoder:
-        """The average of the weights, in evaluation mode."""
-        encoder = CodeEncoder(self.encoder.config).to(self.device)
-        encoder.load_state_dict(self.average)
-        return encoder.eval().requires_grad_(False)
-
-    def state(self) -> dict[str, object]:
-        """Weights; batches follow from the step."""
-        return {"encoder": self.encoder.state_dict()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what ``state`` gave.
-
-        Raises:
-            ValueError: The checkpoint is of a run with other settings.
-        """
-        _take_up(self.encoder, state["encoder"], state["config"], self.config)
 
     def _numbers(self) -> dict[str, np.ndarray]:
         """What the encoder tells of every sample, for averages and spreads."""
@@ -171,7 +148,7 @@ class GlobalTrainer(Run):
         return Measures(**{name: value.to(self.device) for name, value in vars(known).items()})
 
 
-class DetailTrainer(Run):
+class DetailTrainer(EncoderRun[DetailBranch]):
     """The local stage under way.
 
     Args:
@@ -186,11 +163,7 @@ class DetailTrainer(Run):
         self, starter: Starter, pairs: list[Pair], *, config: DetailTraining, folder: Path, branch: DetailBranch
     ) -> None:
         self.starter, self.pairs, self.config, self.branch = starter, pairs, config, branch
-        self.device = starter.generator.mean_planes.device
-        optimizer = torch.optim.AdamW(
-            branch.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
-        )
-        super().__init__(branch, optimizer, config=config, folder=folder, clip=CLIP)
+        super().__init__(branch, "branch", config=config, folder=folder)
 
     def next_step(self) -> dict[str, float]:
         """One step on pairs that follow from the step's number."""
@@ -200,30 +173,6 @@ class DetailTrainer(Run):
         losses = pair_losses(self.starter, self.branch, chosen, rng, novel=self.config.novel_points)
         self.descend(weighted(losses, DETAIL_WEIGHTS))
         return {name: value.item() for name, value in losses.items()}
-
-    def trained(self) -> DetailBranch:
-        """The average of the weights, in evaluation mode."""
-        branch = DetailBranch(channels=self.branch.channels, side_px=self.branch.side_px).to(self.device)
-        branch.load_state_dict(self.average)
-        return branch.eval().requires_grad_(False)
-
-    def state(self) -> dict[str, object]:
-        """Weights; batches follow from the step."""
-        return {"branch": self.branch.state_dict()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what ``state`` gave.
-
-        Raises:
-            ValueError: The checkpoint is of a run with other settings.
-        """
-        _take_up(self.branch, state["branch"], state["config"], self.config)
-
-
-def _take_up(network: nn.Module, weights: dict[str, Tensor], was: dict[str, Any], config: RunConfig) -> None:
-    if was != asdict(config):
-        raise ValueError("other settings")
-    network.load_state_dict(weights)
 
 
 def batch_of(

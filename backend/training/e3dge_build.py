@@ -9,7 +9,6 @@ import torch
 
 from backend.e3dge import GeometryEncoder, save_e3dge
 from backend.errors import SettingsError
-from backend.output import output_error
 from backend.progress import Log
 from backend.starter import Starter, load_starter
 from backend.starter_encoder import CodeEncoder, load_encoder
@@ -125,13 +124,10 @@ def build_e3dge(
         starter, pairs[preset.held_out :], config=preset.detail, folder=work / DETAIL, branch=encoder.detail
     )
     _train(detail, log)
-    encoder.detail.load_state_dict(detail.average)
-    scores |= measure_detail(starter, encoder.detail.eval(), pairs[: preset.held_out])
+    encoder.detail = detail.trained()
+    scores |= measure_detail(starter, encoder.detail, pairs[: preset.held_out])
     log(f"held-out heads: {json.dumps(scores)}")
-    try:
-        save_e3dge(out, encoder.cpu(), generator_id=starter.identity["id"])
-    except OSError as error:
-        raise output_error(out, error) from error
+    save_e3dge(out, encoder.cpu(), generator_id=starter.identity["id"])
     log(f"wrote {out}, {out.stat().st_size / 1e6:.1f} MB")
     return scores
 

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains the starter's encoder on synthetic portraits that are rendered meanwhile; resumable to the same result."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +17,13 @@ from backend.progress import Log
 from backend.starter import Starter
 from backend.starter_encoder import CodeEncoder, EncoderConfig, Encoding, StarterEncoder
 from backend.training.encoder_losses import Measures, code_losses, field_losses, length, measures, total
+from backend.training.encoder_run import EncoderRun
 from backend.training.encoder_supply import Supply
-from backend.training.run import Run, RunConfig
+from backend.training.run import RunConfig
 
 COLOR_POINTS, COLOR_HEADS = 2000, 4
 LEAST_SPREAD = {"z": 0.25, "shape": 0.3, "expression": 0.05, "pose": 0.03, "camera": 0.02, "light": 0.05}
 COLORS = ("clean", "photo", "other_clean", "other_photo")
-CLIP = 2.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class EncoderTraining(RunConfig):
     measure_portraits: int = 96
 
 
-class EncoderTrainer(Run):
+class EncoderTrainer(EncoderRun[StarterEncoder]):
     """The state of a run.
 
     Args:
@@ -70,10 +69,7 @@ class EncoderTrainer(Run):
         self.encoder.standardise(center, spread)
         self.spread = {name: value.to(self.device) for name, value in spread.items()}
         self.known = _measures(starter, first, self.device)
-        optimizer = torch.optim.AdamW(
-            self.encoder.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
-        )
-        super().__init__(self.encoder, optimizer, config=config, folder=folder, clip=CLIP)
+        super().__init__(self.encoder, "encoder", config=config, folder=folder)
         self._batches: Iterator[dict[str, np.ndarray]] | None = None
 
     def train(self, log: Log) -> None:
@@ -106,26 +102,6 @@ class EncoderTrainer(Run):
         heads = encoding.means["z"][: self.config.fields_per_step]
         losses = code_losses(encoding, truth, self.known, generator, self.spread)
         return losses | field_losses(generator, self.encoder.lift, heads, truth)
-
-    def trained(self) -> StarterEncoder:
-        """The average of the weights, in evaluation mode."""
-        encoder = StarterEncoder(self.encoder.config).to(self.device)
-        encoder.load_state_dict(self.average)
-        return encoder.eval().requires_grad_(False)
-
-    def state(self) -> dict[str, object]:
-        """Weights; batches follow from the step."""
-        return {"encoder": self.encoder.state_dict()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what ``state`` gave.
-
-        Raises:
-            ValueError: The checkpoint is of a run with other settings.
-        """
-        if state["config"] != asdict(self.config):
-            raise ValueError("other settings")
-        self.encoder.load_state_dict(state["encoder"])
 
 
 def encoder_config(starter: Starter, size_px: int) -> EncoderConfig:
