@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import bpy
 
@@ -38,6 +39,24 @@ IMPORT_OPTIONS = {
     "import_select_created_objects": False,
     "import_webp_texture": True,
 }
+
+
+def check_importer() -> None:
+    """Find out before minutes of work whether a head can be brought in.
+
+    Raises:
+        HeadError: Blender's glTF importer is switched off.
+    """
+    try:
+        _importer().get_rna_type()
+    except KeyError as error:
+        raise HeadError(
+            "Blender's glTF importer is switched off. Switch on the add-on glTF 2.0 in Preferences > Add-ons."
+        ) from error
+
+
+def _importer() -> Any:
+    return getattr(bpy.ops.import_scene, "gltf")  # noqa: B009 - its arguments differ by version
 
 
 def import_head(path: Path, name: str) -> bpy.types.Object:
@@ -110,7 +129,10 @@ def select_head(obj: bpy.types.Object) -> None:
 
 
 def frame_head(obj: bpy.types.Object) -> None:
-    """Turn the 3D views of the current window to the selected head; local views take it in."""
+    """Turn the 3D views of the current window to the selected head.
+
+    Local views take it in, and solid shading in plain material colours, Blender's default, changes to textures.
+    """
     window = bpy.context.window
     for area in window.screen.areas if window else ():
         space = area.spaces.active
@@ -118,6 +140,8 @@ def frame_head(obj: bpy.types.Object) -> None:
             continue
         if space.local_view:
             obj.local_view_set(space, True)
+        if space.shading.color_type == "MATERIAL":
+            space.shading.color_type = "TEXTURE"
         region = next((region for region in area.regions if region.type == "WINDOW"), None)
         if region and not bpy.app.background:
             with bpy.context.temp_override(window=window, area=area, region=region):
@@ -125,7 +149,7 @@ def frame_head(obj: bpy.types.Object) -> None:
 
 
 def _import_file(path: Path) -> bpy.types.Object:
-    importer = getattr(bpy.ops.import_scene, "gltf")  # noqa: B009 - its arguments differ by version
+    importer = _importer()
     before = set(bpy.data.objects)
     try:
         known = importer.get_rna_type().properties

@@ -19,7 +19,7 @@ import bpy
 from . import install, protocol, times
 from .client import Worker
 from .errors import AddonError, HeadError, ProtocolError, WorkerEnded
-from .head import frame_head, import_head, replace_surface, select_head
+from .head import check_importer, frame_head, import_head, replace_surface, select_head
 from .preferences import places, preferences
 from .properties import OWN_METHOD, STARTER, model_names
 from .sliders import RECORD_KEY, is_head
@@ -142,6 +142,7 @@ def start_resynthesize(
 def _start(method: str, params: dict[str, object], job: Job) -> None:
     if session.job or session.setup:
         raise AddonError("Protome is busy. Wait for it, or press Cancel.")
+    check_importer()
     if session.worker is None or session.worker.process.poll() is not None:
         stop_worker()
         session.worker = Worker(install.worker_command(places()))
@@ -187,15 +188,26 @@ def start_timer() -> None:
 
 def poll() -> float | None:
     """Move everything on without waiting; seconds to the next call, or None when nothing runs."""
-    is_understood = False
+    shown, is_understood = _shown(), False
     try:
         _step()
         is_understood = True
     finally:
         if not is_understood:
             _fail("Protome met an error of its own; Blender's console says where. Try again.", worker_is_lost=True)
-        redraw()
+        if _shown() != shown:
+            redraw()
     return BUSY_INTERVAL_S if session.job or session.setup else None
+
+
+def _shown() -> tuple[object, ...]:
+    """What panels show of the session; drawing them at every poll would cost a machine without a GPU the worker's time."""
+    job, setup = session.job, session.setup
+    return (
+        job and (job.id, job.progress, job.output, job.cancelled_s),
+        setup and (setup.fraction, setup.text),
+        *(session.worker, session.models, session.device, session.error, session.notice),
+    )
 
 
 def _step() -> None:
@@ -330,7 +342,7 @@ def _finish_resynthesis(job: Job, output: Path) -> None:
 
 def _target(job: Job) -> bpy.types.Object | None:
     """The head the job was started for, even when it was renamed; never another one of its name."""
-    heads = [obj for obj in bpy.data.objects if is_head(obj) and obj[RECORD_KEY] == job.record]
+    heads = [obj for obj in bpy.data.objects if is_head(obj) and not obj.library and obj[RECORD_KEY] == job.record]
     return next((obj for obj in heads if obj.name == job.target), heads[0] if heads else None)
 
 

@@ -10,7 +10,7 @@ import bpy
 
 from . import job
 from .errors import AddonError
-from .photo import chosen_photo, more_photos, photo_file
+from .photo import chosen_photo, more_photos, photo_file, photo_folder
 from .preferences import places
 from .properties import EXPRESSIONS, METHODS, QUALITIES, STARTER, TEXTURES, PROTOME_PG_settings, scene_settings
 from .sliders import apply_slider_ranges, is_head, recorded_settings, reset_sliders, slider_values
@@ -82,7 +82,7 @@ class PROTOME_OT_add_photos(bpy.types.Operator):
     """Add other photos of the same person: two or three views make a head that is right from the side as well"""  # noqa: D415
 
     bl_idname = "protome.add_photos"
-    bl_label = "Add Photos of This Person"
+    bl_label = "Add Photos"
     bl_options = {"REGISTER", "UNDO"}
 
     directory: bpy.props.StringProperty(subtype="DIR_PATH")
@@ -91,8 +91,9 @@ class PROTOME_OT_add_photos(bpy.types.Operator):
     filter_folder: bpy.props.BoolProperty(default=True, options={"HIDDEN"})
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[OperatorReturnItems]:
-        """Let the user choose."""
+        """Let the user choose, beginning in the first photo's folder."""
         del event
+        self.directory = photo_folder(scene_settings(context.scene)) or self.directory
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
@@ -300,10 +301,14 @@ def _is_free(operator: type[bpy.types.Operator]) -> bool:
 
 
 def _has_head(operator: type[bpy.types.Operator], context: bpy.types.Context) -> bool:
-    if is_head(context.object):
-        return True
-    operator.poll_message_set("Select a Protome head")
-    return False
+    obj = context.object
+    if obj is None or not is_head(obj):
+        operator.poll_message_set("Select a Protome head")
+        return False
+    if obj.library or (obj.data and obj.data.library):
+        operator.poll_message_set("The head is linked from another file, which keeps it as it is. Make it local first")
+        return False
+    return True
 
 
 def _refuse(operator: bpy.types.Operator, error: Exception) -> set[OperatorReturnItems]:

@@ -214,6 +214,18 @@ def test_without_a_worker_s_python_the_message_says_what_to_do(addon, photo, tmp
         bpy.ops.protome.invert(filepath=photo())
 
 
+def test_an_importer_that_is_switched_off_is_told_before_the_worker_starts(addon, photo):
+    import addon_utils
+
+    addon_utils.disable("io_scene_gltf2")
+    try:
+        with pytest.raises(RuntimeError, match="glTF importer is switched off"):
+            bpy.ops.protome.invert(filepath=photo())
+    finally:
+        addon_utils.enable("io_scene_gltf2")
+    assert addon.job.session.worker is None
+
+
 def test_nothing_but_the_head_stays_in_the_scene(addon, photo):
     assert bpy.ops.protome.invert(filepath=photo("clutter")) == {"FINISHED"}
     left = everything()

@@ -248,6 +248,20 @@ def test_save_and_reload_goes_on(addon, head, tmp_path):
     assert json.loads(head["protome_record"])["slider_values"] == {"Jaw width": 1.5}
 
 
+def test_a_linked_head_stays_as_its_own_file_has_it(addon, head, tmp_path):
+    path = str(tmp_path / "library.blend")
+    bpy.data.libraries.write(path, {head})
+    new_file()
+    with bpy.data.libraries.load(path, link=True) as (_, wanted):
+        wanted.objects = ["Zoë 1"]
+    (linked,) = wanted.objects
+    bpy.context.scene.collection.objects.link(linked)
+    bpy.context.view_layer.objects.active = linked
+    assert addon.sliders.is_head(bpy.context.object)
+    for operator in (bpy.ops.protome.resynthesize, bpy.ops.protome.reset_sliders, bpy.ops.protome.adopt_head):
+        assert not operator.poll()
+
+
 def test_a_head_imported_as_plain_gltf_can_be_adopted(addon, head, tmp_path):
     path = str(tmp_path / "exported.glb")
     bpy.ops.export_scene.gltf(filepath=path, use_selection=True, export_extras=True)
