@@ -201,7 +201,7 @@ def poll() -> float | None:
 
 
 def _shown() -> tuple[object, ...]:
-    """What panels show of the session; drawing them at every poll would cost a machine without a GPU the worker's time."""
+    """What panels show of the session: drawn at every poll, they would take a machine without a GPU from the worker."""
     job, setup = session.job, session.setup
     return (
         job and (job.id, job.progress, job.output, job.cancelled_s),

@@ -12,11 +12,13 @@ from . import install
 from .job import can_import, expected_time_s, session
 from .preferences import places
 from .properties import STARTER, PROTOME_PG_settings, head_summary, scene_settings
-from .sliders import CLOSED_GROUPS, is_head, slider_groups, slider_keys
+from .sliders import CLOSED_GROUPS, PHOTO_EXPRESSION, is_head, slider_groups, slider_keys
 
-Icon = Literal["ERROR", "INFO", "INTERNET", "QUESTION"]
+Icon = Literal["ERROR", "INFO", "INTERNET", "QUESTION", "TEXT"]
+OPTIONS = ("face", "model", "method", "texture", "faces", "seed")  # What most heads leave as it is.
 LINE_PX = 7.5  # Width of a letter of the interface font at scale 1, on average; texts are broken at it.
 STAGES = {
+    "start": "Starting",
     "model": "Loading the model",
     "photo": "Reading the photo",
     "face": "Finding the face",
@@ -27,6 +29,7 @@ STAGES = {
     "texture": "Painting the texture",
     "sliders": "Making the sliders",
     "likeness": "Measuring the likeness",
+    "write": "Writing the file",
 }
 
 
@@ -67,13 +70,20 @@ class PROTOME_PT_head(bpy.types.Panel):
         return is_head(context.object)
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Draw the licence, the sliders by group and what can be done with them."""
+        """Draw what can be done with the sliders, the photo's expression, then the sliders by group."""
         layout, obj = self.layout, context.object
         summary = head_summary(obj)
         if not summary.model:
             layout.operator("protome.adopt_head", icon="IMPORT")
             return
         _draw_licence(layout, context, summary.model, summary.licence, summary.commercial_use)
+        row = layout.row(align=True)
+        row.operator("protome.resynthesize", icon="FILE_REFRESH")
+        row.operator("protome.reset_sliders", icon="LOOP_BACK")
+        layout.label(text="Colours follow with Resynthesize")
+        photo_expression = obj.data.shape_keys.key_blocks.get(PHOTO_EXPRESSION) if obj.data.shape_keys else None
+        if photo_expression:
+            layout.prop(photo_expression, "value", text=PHOTO_EXPRESSION, slider=True)
         for group in slider_groups(obj):
             # The stubs of Blender's module lack what it returns.
             header, body = layout.panel(  # type: ignore[attr-defined]
@@ -83,16 +93,16 @@ class PROTOME_PT_head(bpy.types.Panel):
             if body:
                 column = body.column(align=True)
                 for key in slider_keys(obj, group):
-                    column.prop(key, "value", text=key.name, slider=True)
-        layout.operator("protome.resynthesize", icon="FILE_REFRESH")
-        layout.operator("protome.reset_sliders", icon="LOOP_BACK")
+                    if key.name != PHOTO_EXPRESSION:
+                        column.prop(key, "value", text=key.name, slider=True)
 
 
 def _draw_messages(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     if session.error:
         box = layout.box()
-        box.alert = True
-        _draw_text(box, context, session.error, icon="ERROR")
+        text = box.column()
+        text.alert = True
+        _draw_text(text, context, session.error, icon="ERROR")
         row = box.row()
         row.operator("protome.open_log", icon="TEXT")
         row.operator("protome.dismiss", icon="X")
@@ -132,7 +142,10 @@ def _draw_job(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     job = session.job
     if job is None:
         return
-    layout.label(text=job.title, icon="FILE_REFRESH" if job.target else "USER")
+    if job.target:
+        layout.label(text=f"Resynthesizing {job.title}", icon="FILE_REFRESH")
+    else:
+        layout.label(text=f"Creating {job.title}", icon="USER")
     if job.output and not can_import():
         _draw_text(layout, context, "The head is ready. Go back to Object Mode to bring it in.", icon="INFO")
     elif job.cancelled_s:
@@ -151,16 +164,16 @@ def _draw_choices(layout: bpy.types.UILayout, context: bpy.types.Context) -> Non
     chosen = scene_settings(context.scene)
     layout.row().prop(chosen, "source", expand=True)
     if chosen.source == "FILE":
-        layout.prop(chosen, "photo", text="")
+        layout.prop(chosen, "photo", text="", placeholder="Photo of one person")
     else:
         layout.template_ID(chosen, "image", open="image.open")
     _draw_more_photos(layout, chosen)
     column = layout.column()
     column.use_property_split = True
     column.use_property_decorate = False
-    for name in ("face", "model", "method", "quality", "texture", "faces", "expression", "seed"):
-        if name != "expression" or chosen.model == STARTER:  # Other generators keep the photo's.
-            column.prop(chosen, name)
+    column.prop(chosen, "quality")
+    if chosen.model == STARTER:  # Other generators keep the photo's.
+        column.prop(chosen, "expression")
     expected_s = expected_time_s(chosen.model, chosen.method, chosen.quality)
     takes = (
         "The first run will show how long it takes"
@@ -174,8 +187,21 @@ def _draw_choices(layout: bpy.types.UILayout, context: bpy.types.Context) -> Non
     row = layout.row()
     row.scale_y = 1.5
     row.operator("protome.invert", icon="USER").filepath = ""
+    _draw_options(layout, chosen)
     if session.worker:
         layout.operator("protome.stop_worker", text=_free_memory_text())
+
+
+def _draw_options(layout: bpy.types.UILayout, chosen: PROTOME_PG_settings) -> None:
+    # The stubs of Blender's module lack what it returns.
+    header, body = layout.panel("PROTOME_options", default_closed=True)  # type: ignore[attr-defined]
+    header.label(text="Options")
+    if body:
+        column = body.column()
+        column.use_property_split = True
+        column.use_property_decorate = False
+        for name in OPTIONS:
+            column.prop(chosen, name)
 
 
 def _draw_more_photos(layout: bpy.types.UILayout, chosen: PROTOME_PG_settings) -> None:
@@ -184,7 +210,7 @@ def _draw_more_photos(layout: bpy.types.UILayout, chosen: PROTOME_PG_settings) -
         row = column.row(align=True)
         row.prop(photo, "path", text="")
         row.operator("protome.remove_photo", text="", icon="X").number = number
-    layout.operator("protome.add_photos", icon="ADD")
+    layout.operator("protome.add_photos", text="Add Photos of This Person", icon="ADD")
 
 
 def _free_memory_text() -> str:
@@ -194,7 +220,7 @@ def _free_memory_text() -> str:
 def _draw_licence(
     layout: bpy.types.UILayout, context: bpy.types.Context, model: str, licence: str, commercial_use: str
 ) -> None:
-    layout.label(text=f"{model}: {licence}")
+    _draw_text(layout, context, f"Model {model}, licence {licence}", icon="TEXT")
     if commercial_use == "no":
         _draw_text(layout, context, "Not for commercial use: the model's licence forbids it.", icon="ERROR")
     elif commercial_use != "yes":

@@ -42,6 +42,14 @@ def more_photos(settings: PROTOME_PG_settings) -> list[Path]:
     return [photo_file(photo.path) for photo in settings.more_photos if photo.path]
 
 
+def photo_folder(settings: PROTOME_PG_settings) -> str:
+    """The folder of the photo that the settings name; empty where it has none."""
+    if settings.source == "IMAGE" or not settings.photo:
+        return ""
+    folder = Path(bpy.path.abspath(settings.photo)).parent
+    return str(folder) if folder.is_dir() else ""
+
+
 def photo_file(path: str) -> Path:
     """A picture file's absolute path; ``//`` stands for the .blend file's folder.
 

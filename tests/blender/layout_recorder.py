@@ -13,8 +13,9 @@ CONTAINERS = {"row", "column", "box", "split", "column_flow", "grid_flow"}
 class Recorder:
     """Stands in for UILayout: keeps the texts and properties, checks names, icons and operators."""
 
-    def __init__(self, drawn=None):
+    def __init__(self, drawn=None, opened=()):
         object.__setattr__(self, "drawn", [] if drawn is None else drawn)
+        object.__setattr__(self, "opened", opened)
 
     def __setattr__(self, name, value):
         assert name in PROPERTIES, f"UILayout has no property {name}"
@@ -30,9 +31,10 @@ class Recorder:
             if key == "icon":
                 assert value in {item.identifier for item in parameter.enum_items}, f"no icon {value}"
         if name in CONTAINERS:
-            return Recorder(self.drawn)
+            return Recorder(self.drawn, self.opened)
         if name == "panel":
-            return Recorder(self.drawn), None if kwargs.get("default_closed") else Recorder(self.drawn)
+            is_closed = kwargs.get("default_closed") and args[0] not in self.opened
+            return Recorder(self.drawn), None if is_closed else Recorder(self.drawn, self.opened)
         if name == "operator":
             kind = getattr(bpy.ops.protome, args[0].removeprefix("protome.")).get_rna_type()
             self.drawn.append(kwargs.get("text", kind.name))
@@ -45,10 +47,10 @@ class Recorder:
         return None
 
 
-def draw(panel):
-    """What the panel puts on screen, in order; None when it is not shown."""
+def draw(panel, opened=()):
+    """What the panel puts on screen, in order, these of its closed parts opened; None when it is not shown."""
     if hasattr(panel, "poll") and not panel.poll(bpy.context):
         return None
-    layout = Recorder()
+    layout = Recorder(opened=opened)
     panel.draw(SimpleNamespace(layout=layout, bl_rna=panel.bl_rna), bpy.context)
     return layout.drawn

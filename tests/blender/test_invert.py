@@ -120,6 +120,15 @@ def test_more_photos_are_sent_with_the_main_one(addon, photo, tmp_path):
     assert sent == [(chosen.photo, [left, right]), (chosen.photo, [right]), (left, [])]
 
 
+def test_more_photos_are_looked_for_beside_the_main_one(addon, photo, tmp_path):
+    chosen = bpy.context.scene.protome
+    assert addon.photo.photo_folder(chosen) == ""
+    chosen.photo = photo("front")
+    assert addon.photo.photo_folder(chosen) == str(tmp_path)
+    chosen.photo = str(tmp_path / "gone" / "front.png")
+    assert addon.photo.photo_folder(chosen) == ""
+
+
 def test_one_of_more_photos_that_is_gone_is_named(addon, photo, tmp_path):
     chosen = bpy.context.scene.protome
     chosen.photo = photo("front")
@@ -314,6 +323,15 @@ def test_a_local_view_takes_the_head_in(addon, photo):
     bpy.ops.protome.invert(filepath=photo())
     head = bpy.context.object.evaluated_get(bpy.context.evaluated_depsgraph_get())
     assert head.visible_in_viewport_get(area.spaces.active)
+
+
+@pytest.mark.parametrize(("before", "after"), [("MATERIAL", "TEXTURE"), ("VERTEX", "VERTEX")])
+def test_plain_solid_shading_changes_to_textures(addon, photo, before, after):
+    areas = bpy.context.window_manager.windows[0].screen.areas
+    shading = next(area.spaces.active for area in areas if area.type == "VIEW_3D").shading
+    shading.color_type = before
+    bpy.ops.protome.invert(filepath=photo())
+    assert shading.color_type == after
 
 
 def test_the_active_collection_gets_the_head(addon, photo):

@@ -2,8 +2,10 @@
 """What the Protome tab shows at each moment."""
 
 import json
+import re
 
 import pytest
+from conftest import ROOT
 from headless import begin, bpy, pump
 from layout_recorder import draw
 
@@ -15,12 +17,21 @@ def create(addon):
 
 def test_the_choices_and_the_expected_time(create):
     drawn = create()
-    assert drawn[:2] == ["Photo From", "Photo"]
-    assert drawn[3:8] == ["Face", "Model", "Method", "Quality", "Texture"]
-    assert drawn[8:11] == ["Triangles", "Expression", "Seed"]
-    assert "Takes about 60 s" in drawn and drawn[-1] == "Create Head"
+    assert drawn[:5] == ["Photo From", "Photo", "Add Photos of This Person", "Quality", "Expression"]
+    assert drawn[5:] == ["Takes about 60 s", "Create Head", "Options"]
     bpy.context.scene.protome.source, bpy.context.scene.protome.quality = "IMAGE", "draft"
     assert "Image" in create() and "Takes about 20 s" in create()
+
+
+def test_what_most_heads_leave_as_it_is_is_folded_away(addon, create):
+    drawn = draw(addon.panels.PROTOME_PT_create, opened=("PROTOME_options",))
+    assert drawn[:-6] == create()
+    assert drawn[-6:] == ["Face", "Model", "Method", "Texture", "Triangles", "Seed"]
+
+
+def test_other_generators_keep_the_photo_s_expression(create):
+    bpy.context.scene.protome.model = "ffhq"
+    assert "Expression" not in create()
 
 
 def test_more_photos_are_listed_each_with_a_button_that_removes_it(create, photo):
@@ -56,9 +67,7 @@ def test_the_time_of_another_model_or_method_is_unknown_until_it_ran(addon, crea
     chosen.method = "w"
     assert "The first run will show how long it takes" in create()
     chosen.model, chosen.method = "eg3d", "pti"
-    drawn = create()
-    assert drawn[3:7] == ["Face", "Model", "Method", "Quality"]
-    assert "The first run will show how long it takes" in drawn
+    assert "The first run will show how long it takes" in create()
     bpy.ops.protome.invert(filepath=photo())
     assert "Takes about 1 s" in create()
     chosen.method = "spi"
@@ -67,11 +76,38 @@ def test_the_time_of_another_model_or_method_is_unknown_until_it_ran(addon, crea
 
 def test_a_running_job_shows_stage_remaining_time_and_cancel(addon, create, photo):
     begin(addon, photo("slow"))
-    assert create() == ["slow", "Starting the worker", "Cancel"]
+    assert create() == ["Creating slow", "Starting the worker", "Cancel"]
     pump(addon, lambda: addon.job.session.job.progress and addon.job.session.job.progress.eta_s)
-    assert create() == ["slow", "Refining", "About 1 s left", "Cancel"]
+    assert create() == ["Creating slow", "Refining", "About 1 s left", "Cancel"]
     bpy.ops.protome.cancel()
-    assert create() == ["slow", "Cancelling", "Cancel"]
+    assert create() == ["Creating slow", "Cancelling", "Cancel"]
+
+
+def test_every_stage_of_a_job_has_words(addon):
+    def stages(file):
+        return set(re.findall(r"(?:Progress|clock\.stage)\(\"(\w+)\"", (ROOT / "backend" / file).read_text()))
+
+    assert stages("jobs.py") | stages("pipeline.py") == addon.panels.STAGES.keys()
+
+
+def test_the_sidebar_is_drawn_again_only_when_it_shows_something_new(addon, photo, monkeypatch):
+    drawings = []
+    monkeypatch.setattr(addon.job, "redraw", lambda: drawings.append(1))
+    begin(addon, photo("slow"))
+    pump(addon, lambda: addon.job.session.job.progress and addon.job.session.job.progress.eta_s)
+    assert drawings
+    drawings.clear()
+    for _ in range(5):
+        addon.job.poll()
+    assert not drawings
+    bpy.ops.protome.cancel()
+    pump(addon, lambda: not addon.job.session.job)
+    assert drawings
+
+
+def test_a_new_surface_is_told_from_a_new_head(addon, create, head):
+    addon.job.start_resynthesize(head, {}, {}, addon.job.new_folder())
+    assert create()[0] == "Resynthesizing Zoë 1"
 
 
 def test_an_error_stays_until_it_is_dismissed(create, photo):
@@ -112,12 +148,18 @@ def test_the_confidence_stands_in_the_sidebar_until_it_is_dismissed(create, phot
 def test_the_active_head_s_sliders_by_group(addon, head):
     drawn = draw(addon.panels.PROTOME_PT_head)
     assert drawn == [
-        "starter: Apache-2.0",
+        *("Model starter, licence", "Apache-2.0"),
+        *("Resynthesize", "Reset Sliders", "Colours follow with Resynthesize"),
         *("Shape", "Jaw width", "Expression", "Smile", "Person", "Age"),
-        *("Resynthesize", "Reset Sliders"),
     ]
     bpy.ops.mesh.primitive_cube_add()
     assert draw(addon.panels.PROTOME_PT_head) is None
+
+
+def test_the_photo_s_expression_stands_once_above_the_groups(addon, photo):
+    bpy.ops.protome.invert(filepath=photo("expressive"))
+    drawn = draw(addon.panels.PROTOME_PT_head)
+    assert drawn[5:] == ["Photo expression", "Shape", "Jaw width", "Expression", "Smile", "Person", "Age"]
 
 
 def test_groups_of_sliders_have_an_order_and_the_many_are_folded_away(addon, head):
@@ -127,7 +169,7 @@ def test_groups_of_sliders_have_an_order_and_the_many_are_folded_away(addon, hea
         slider.name, slider.group = name, group
     assert addon.sliders.slider_groups(head) == ["Shape", "Expression", "Person", "Pose", "ARKit", "Mine"]
     drawn = draw(addon.panels.PROTOME_PT_head)
-    assert drawn[drawn.index("Pose") :] == ["Pose", "Basis", "ARKit", "Mine", "Basis", "Resynthesize", "Reset Sliders"]
+    assert drawn[drawn.index("Pose") :] == ["Pose", "Basis", "ARKit", "Mine", "Basis"]
 
 
 def test_a_non_commercial_model_is_named(addon, photo):
@@ -138,7 +180,7 @@ def test_a_non_commercial_model_is_named(addon, photo):
 
 def test_after_a_job_licence_and_free_memory(addon, create, head):
     drawn = create()
-    assert "starter: Apache-2.0" in drawn and drawn[-1] == "Free Memory (cpu)"
+    assert "Model starter, licence Apache-2.0" in " ".join(drawn) and drawn[-1] == "Free Memory (cpu)"
     process = addon.job.session.worker.process
     assert bpy.ops.protome.stop_worker() == {"FINISHED"}
     assert process.poll() is not None and "Free Memory" not in create()
