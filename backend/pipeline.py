@@ -58,7 +58,8 @@ def reconstruct(photo_paths: Sequence[Path], settings: Settings, report: Report)
     with clock.stage("model"):
         model = open_model(settings)
     with clock.stage("photo"):
-        files = [read_photo(path) for path in photo_paths]
+        given = [read_photo(path) for path in photo_paths]
+        files, twice_notes = _each_once(given)
     with clock.stage("face"):
         photos, faces = _find(model, files, settings)
     with clock.stage("fit"):
@@ -74,7 +75,7 @@ def reconstruct(photo_paths: Sequence[Path], settings: Settings, report: Report)
         codes=to_record_codes(model, kept),
         camera=to_lists(fit.cameras[0]),
         portrait_jpeg=kept.portraits[0].jpeg,
-        photo_sha256=photos_sha256([file.sha256 for file in files]),
+        photo_sha256=photos_sha256([file.sha256 for file in given]),
         seed=settings.seed,
         settings=asdict(settings),
         sliders=[target.slider for target in finished.morph_targets],
@@ -86,6 +87,7 @@ def reconstruct(photo_paths: Sequence[Path], settings: Settings, report: Report)
     if evidence is not None:
         scores["confidence"] = round(confidence(evidence), 3)
     head = _complete(finished, record, clock, settings, scores)
+    head.report["notes"] = [*finished.notes, *twice_notes]
     head.report["faces"] = [_describe(one) for one in faces]
     if evidence is not None:
         head.report["evidence"] = asdict(evidence)
@@ -129,6 +131,17 @@ def resynthesize(record: HeadRecord, slider_values: dict[str, float], settings: 
         slider_values=values | _standing(finished.morph_targets),
     )
     return _complete(finished, new_record, clock, settings, finished.scores)
+
+
+def _each_once(given: list[Photo]) -> tuple[list[Photo], list[str]]:
+    """The photos without copies, which would count for too much, and a sentence for each that is left out."""
+    files: dict[str, Photo] = {}
+    notes = []
+    for photo in given:
+        if photo.sha256 in files:
+            notes.append(f"{photo.name} is the same picture as {files[photo.sha256].name} and counts once.")
+        files.setdefault(photo.sha256, photo)
+    return list(files.values()), notes
 
 
 def _find(model: PortraitModel[CodesT], files: list[Photo], settings: Settings) -> tuple[list[PersonPhoto], list[Face]]:

@@ -293,7 +293,8 @@ def darker(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def of_two(photo, darker):
-    return reconstruct([photo, darker], DRAFT, silent)
+    """The second photo is there twice."""
+    return reconstruct([photo, darker, darker], DRAFT, silent)
 
 
 @needs_photo_models
@@ -304,6 +305,7 @@ def test_two_photos_become_one_head_with_an_expression_and_a_camera_for_each(of_
     assert "photo_mask" in other.codes and not {"ws", "shape", "plane_offset"} & set(other.codes)
     assert {"identity_0", "identity_photo_2", "landmark_mm", "landmark_photo_2_mm"} <= set(of_two.report["scores"])
     assert [one["name"] for one in of_two.report["photos"]] == ["astronaut.png", "darker.png"]
+    assert "darker.png is the same picture as darker.png and counts once." in of_two.report["notes"]
     assert max(one["weight"] for one in of_two.report["photos"]) == 1
     assert of_two.record.photo_sha256 != head.record.photo_sha256 and "photos" not in head.report
 
