@@ -15,7 +15,6 @@ import argparse
 import os
 import platform
 import sys
-from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -26,6 +25,7 @@ import torch  # noqa: E402
 
 from backend.config import Quality  # noqa: E402
 from backend.errors import SettingsError  # noqa: E402
+from backend.evaluation.command import held_out_source, measuring_parser  # noqa: E402
 from backend.evaluation.held_out import read_list  # noqa: E402
 from backend.evaluation.inversion_bench import InversionBench, head_jobs, real_photo_jobs  # noqa: E402
 from backend.evaluation.inversion_items import YAWS_DEG, in_turns, parse_entry  # noqa: E402
@@ -34,9 +34,7 @@ from backend.evaluation.protocol import chosen_heads, find_photos  # noqa: E402
 from backend.evaluation.run import missing, run_jobs  # noqa: E402
 from backend.output import make_folder  # noqa: E402
 from backend.progress import Log  # noqa: E402
-from backend.training.build import CPU  # noqa: E402
-from backend.training.command import run_command, script_parser  # noqa: E402
-from backend.training.portrait_source import PortraitSource, open_source  # noqa: E402
+from backend.training.command import run_command  # noqa: E402
 
 
 def main() -> int:
@@ -44,12 +42,7 @@ def main() -> int:
     options = _parser().parse_args()
 
     def measure(log: Log) -> None:
-        @cache
-        def source() -> PortraitSource:
-            if options.assets is None:
-                raise SettingsError("Held-out heads need --assets, the folder with makehuman/ and ict_facekit/.")
-            return open_source(options.assets, options.work, preset=CPU, log=log)
-
+        source = held_out_source(options.assets, options.work, log)
         bench = InversionBench.open(options.seed, source)
         if not options.tables:
             _work(options, bench, log)
@@ -79,13 +72,9 @@ def _machine() -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = script_parser(__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--assets", type=Path, help="folder with makehuman/ and ict_facekit/, for held-out heads")
-    parser.add_argument("--work", type=Path, default=ROOT / ".build", help="where train_starter.py keeps its results")
+    parser = measuring_parser(__doc__, work=ROOT / ".build")
     parser.add_argument("--heads", type=int, default=3, help="so many people of the list of held-out heads")
     parser.add_argument("--yaws", type=float, nargs="+", default=YAWS_DEG, help="sides of their photos, degrees")
-    parser.add_argument("--photos", type=Path, help="folder with real photos")
     parser.add_argument(
         "--methods", nargs="+", metavar="METHOD[:QUALITY[:PHOTOS]]", help="all that the starter knows when left out"
     )

@@ -11,7 +11,6 @@ of the constants in force ranks the heads (Spearman). The people are of the eval
 numbers below 12 are its test heads and stay out.
 """
 
-import argparse
 import io
 import json
 import sys
@@ -35,8 +34,11 @@ from backend.evaluation.registration import SEVEN_LANDMARKS, fit_similarity, reg
 from backend.evaluation.truth import TruthHead, open_truth  # noqa: E402
 from backend.head import Head  # noqa: E402
 from backend.inversion.confidence import Evidence, confidence  # noqa: E402
+from backend.output import make_folder  # noqa: E402
 from backend.pipeline import reconstruct  # noqa: E402
+from backend.progress import Log  # noqa: E402
 from backend.training.build import CPU  # noqa: E402
+from backend.training.command import portrait_parser, run_command  # noqa: E402
 from backend.training.portrait_source import open_source  # noqa: E402
 
 SPOILS = ("nothing", "nothing", "small", "covered", "side light")
@@ -47,28 +49,29 @@ DRAFT = Settings(quality="draft", texture_px=1024)
 
 def main() -> int:
     """Measure what is missing, fit, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--assets", type=Path, required=True, help="folder with makehuman/ and ict_facekit/")
+    parser = portrait_parser(__doc__, work=ROOT / ".build")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--work", type=Path, default=ROOT / ".build", help="where train_starter.py keeps its results")
     parser.add_argument("--first", type=int, default=100, help="number of the first person")
     parser.add_argument("--heads", type=int, default=40, help="how many people")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
     numbers = range(options.first, options.first + options.heads)
-    lines = options.out / "heads.jsonl"
-    rows = {row["number"]: row for row in map(json.loads, lines.read_text().splitlines())} if lines.exists() else {}
-    if missing := [number for number in numbers if number not in rows]:
-        held_out = draw_list(numbers)
-        source = open_source(options.assets, options.work, preset=CPU, log=print)
-        for head in held_out.heads:
-            if head.number in missing:
-                rows[head.number] = row = measure(open_truth(source, held_out, head), options.out)
-                print(row, flush=True)
-                with lines.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
-    report([row for number in numbers if "error_mm" in (row := rows[number])])
-    return 0
+
+    def calibrate(log: Log) -> None:
+        make_folder(options.out)
+        lines = options.out / "heads.jsonl"
+        rows = {row["number"]: row for row in map(json.loads, lines.read_text().splitlines())} if lines.exists() else {}
+        if missing := [number for number in numbers if number not in rows]:
+            held_out = draw_list(numbers)
+            source = open_source(options.assets, options.work, preset=CPU, log=log)
+            for head in held_out.heads:
+                if head.number in missing:
+                    rows[head.number] = row = measure(open_truth(source, held_out, head), options.out)
+                    log(str(row))
+                    with lines.open("a") as file:
+                        file.write(json.dumps(row) + "\n")
+        report([row for number in numbers if "error_mm" in (row := rows[number])])
+
+    return run_command("calibrate_confidence", calibrate)
 
 
 def measure(truth: TruthHead, out: Path) -> dict[str, object]:

@@ -15,7 +15,6 @@ import os
 import platform
 import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -28,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from backend.config import Quality, Settings  # noqa: E402
 from backend.errors import SettingsError  # noqa: E402
+from backend.evaluation.command import held_out_source, measuring_parser  # noqa: E402
 from backend.evaluation.held_out import LIST, SEED, draw_list, read_list, write_list  # noqa: E402
 from backend.evaluation.page import Section, number, true_codes_part, write_page  # noqa: E402
 from backend.evaluation.protocol import (  # noqa: E402
@@ -52,9 +52,8 @@ from backend.output import make_folder  # noqa: E402
 from backend.portrait_model.opening import open_model  # noqa: E402
 from backend.progress import Log  # noqa: E402
 from backend.staging import staging  # noqa: E402
-from backend.training.build import CPU  # noqa: E402
-from backend.training.command import run_command, script_parser  # noqa: E402
-from backend.training.portrait_source import PortraitSource, open_source  # noqa: E402
+from backend.training.command import run_command  # noqa: E402
+from backend.training.portrait_source import PortraitSource  # noqa: E402
 
 LISTED = 12
 
@@ -64,12 +63,7 @@ def main() -> int:
     options = _parser().parse_args()
 
     def measure(log: Log) -> None:
-        @cache
-        def source() -> PortraitSource:
-            if options.assets is None:
-                raise SettingsError("Held-out heads need --assets, the folder with makehuman/ and ict_facekit/.")
-            return open_source(options.assets, options.work, preset=CPU, log=log)
-
+        source = held_out_source(options.assets, options.work, log)
         make_folder(options.out)
         if options.write_list:
             _write_list(source(), options.out, log)
@@ -129,15 +123,11 @@ def _write_list(source: PortraitSource, out: Path, log: Log) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = script_parser(__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--assets", type=Path, help="folder with makehuman/ and ict_facekit/, for held-out heads")
-    parser.add_argument("--work", type=Path, default=ROOT / ".build", help="where train_starter.py keeps its results")
+    parser = measuring_parser(__doc__, work=ROOT / ".build")
     parser.add_argument("--items", type=int, help="so many held-out heads; all of the list when left out")
     parser.add_argument(
         "--true-codes", type=int, default=0, help="measure the generator itself on so many people (starter only)"
     )
-    parser.add_argument("--photos", type=Path, help="folder with real photos")
     parser.add_argument("--quality", choices=get_args(Quality), default="balanced")
     parser.add_argument("--model", default="starter", help="name of an installed model")
     parser.add_argument(

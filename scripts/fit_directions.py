@@ -7,7 +7,6 @@ Random heads are rendered and measured: a few seconds each with a full-size gene
 before have the sliders of that time; make them again from their photos to get the new ones.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import get_args
@@ -19,16 +18,18 @@ from backend.catalogue import STARTER, SUBJECTS, find_generator  # noqa: E402
 from backend.checkpoint.loading import load_generator  # noqa: E402
 from backend.config import DeviceName  # noqa: E402
 from backend.device import choose_device  # noqa: E402
-from backend.errors import ProtomeError, SettingsError  # noqa: E402
+from backend.errors import SettingsError  # noqa: E402
 from backend.fitting.attributes import HeadMeter  # noqa: E402
 from backend.fitting.fit import FitConfig, fit_directions  # noqa: E402
 from backend.fitting.report import keep_sliders, write_table  # noqa: E402
 from backend.inversion.plane_model import PlaneModel  # noqa: E402
+from backend.progress import Log  # noqa: E402
+from backend.training.command import run_command, script_parser  # noqa: E402
 
 
 def main() -> int:
     """Parse the command line, fit, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     default = FitConfig()
     parser.add_argument("--model", required=True, metavar="NAME", help="an installed model, but not the starter")
     parser.add_argument("--samples", type=int, default=default.samples, help="random heads to measure, 16 at least")
@@ -39,15 +40,12 @@ def main() -> int:
     parser.add_argument("--report", type=Path, metavar="FILE.csv", help="also write how good the sliders are")
     options = parser.parse_args()
     config = FitConfig(options.samples, options.heads, options.explored, options.seed)
-    try:
-        fit(options.model, config, device=options.device, report=options.report)
-    except ProtomeError as error:
-        print(f"fit_directions: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command(
+        "fit_directions", lambda log: fit(options.model, config, device=options.device, report=options.report, log=log)
+    )
 
 
-def fit(name: str, config: FitConfig, *, device: DeviceName, report: Path | None) -> None:
+def fit(name: str, config: FitConfig, *, device: DeviceName, report: Path | None, log: Log) -> None:
     """Fit an installed model's sliders and keep them.
 
     Raises:
@@ -64,11 +62,11 @@ def fit(name: str, config: FitConfig, *, device: DeviceName, report: Path | None
         )
     generator = load_generator(installed).generator.to(choose_device(device))
     model = PlaneModel(generator)
-    fitted = fit_directions(model, HeadMeter(model), config, log=print)
+    fitted = fit_directions(model, HeadMeter(model), config, log=log)
     if report:
         write_table(report, fitted.scores)
     path = keep_sliders(fitted, installed)
-    print(f"{len(fitted.directions)} sliders, faces in {fitted.faces} of {config.samples} heads: {path}")
+    log(f"{len(fitted.directions)} sliders, faces in {fitted.faces} of {config.samples} heads: {path}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@
 .venv/bin/python scripts/measure_sliders.py [--model FILE] [--heads 3] [--out docs]
 """
 
-import argparse
 import csv
 import sys
 from pathlib import Path
@@ -15,7 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from backend.folders import starter_path  # noqa: E402
+from backend.progress import Log  # noqa: E402
 from backend.starter import load_starter  # noqa: E402
+from backend.training.command import run_command, script_parser  # noqa: E402
 from backend.training.slider_report import ATTRIBUTES, SliderScore, score_sliders  # noqa: E402
 
 LEAK = 0.15  # Standard deviations of another attribute for each unit of a slider that are worth naming.
@@ -23,15 +24,18 @@ LEAK = 0.15  # Standard deviations of another attribute for each unit of a slide
 
 def main() -> int:
     """Parse the command line, measure, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--model", type=Path, default=starter_path())
     parser.add_argument("--heads", type=int, default=3)
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
     options = parser.parse_args()
-    scores = score_sliders(load_starter(options.model), heads=options.heads, log=lambda name: print(name, flush=True))
-    write_csv(options.out / "sliders.csv", scores)
-    (options.out / "sliders.md").write_text(to_markdown(scores, options.heads), encoding="utf-8")
-    return 0
+
+    def measure(log: Log) -> None:
+        scores = score_sliders(load_starter(options.model), heads=options.heads, log=log)
+        write_csv(options.out / "sliders.csv", scores)
+        (options.out / "sliders.md").write_text(to_markdown(scores, options.heads), encoding="utf-8")
+
+    return run_command("measure_sliders", measure)
 
 
 def write_csv(path: Path, scores: list[SliderScore]) -> None:

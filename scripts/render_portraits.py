@@ -17,17 +17,15 @@ sys.path.insert(0, str(ROOT))
 from backend.output import make_folder  # noqa: E402
 from backend.progress import Log  # noqa: E402
 from backend.training.build import CPU  # noqa: E402
-from backend.training.command import run_command, script_parser  # noqa: E402
+from backend.training.command import portrait_parser, run_command  # noqa: E402
 from backend.training.portrait_shards import PortraitPlan, write_portraits  # noqa: E402
 from backend.training.portrait_source import open_source  # noqa: E402
 
 
 def main() -> int:
     """Parse the command line and render."""
-    parser = script_parser(__doc__)
-    parser.add_argument("--assets", type=Path, required=True, help="folder with makehuman/ and ict_facekit/")
+    parser = portrait_parser(__doc__, work=ROOT / ".build")
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
-    parser.add_argument("--work", type=Path, default=ROOT / ".build", help="where train_starter.py keeps its results")
     parser.add_argument("--count", type=int, default=160, help="people")
     parser.add_argument("--views", type=int, default=4, help="portraits of each")
     parser.add_argument("--size", type=int, default=128, help="side in pixels")

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from backend.folders import starter_e3dge_path, starter_path  # noqa: E402
 from backend.progress import Log  # noqa: E402
-from backend.training.command import run_command, training_device  # noqa: E402
+from backend.training.command import run_command, training_device, training_parser  # noqa: E402
 from backend.training.e3dge_build import PRESETS, build_e3dge  # noqa: E402
 
 
@@ -53,14 +53,9 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", choices=PRESETS, default="cpu")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoints")
-    parser.add_argument("--work", type=Path, default=ROOT / ".build" / "e3dge", help="samples and checkpoints")
-    parser.add_argument("--out", type=Path, default=starter_e3dge_path())
+    parser = training_parser(__doc__, PRESETS, work=ROOT / ".build" / "e3dge", out=starter_e3dge_path())
     parser.add_argument("--starter", type=Path, default=starter_path(), help="the generator that teaches")
     parser.add_argument("--first", type=Path, help="a starter encoder to begin with; random weights when omitted")
-    parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), help="where the networks are trained")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument("--code-steps", type=int, help="another number of steps for the global stage")
     parser.add_argument("--detail-steps", type=int, help="another number of steps for the local stage")

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from backend.folders import starter_encoder_path, starter_path  # noqa: E402
 from backend.progress import Log  # noqa: E402
-from backend.training.command import run_command, training_device, training_parser  # noqa: E402
+from backend.training.command import add_assets, run_command, training_device, training_parser  # noqa: E402
 from backend.training.encoder_build import PRESETS, build_encoder  # noqa: E402
 
 
@@ -54,6 +54,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = training_parser(__doc__, PRESETS, work=ROOT / ".build", out=starter_encoder_path())
+    add_assets(parser)
     parser.add_argument("--starter", type=Path, default=starter_path(), help="the generator that is encoded for")
     parser.add_argument("--steps", type=int, help="another number of optimiser steps than the preset's")
     parser.add_argument("--people", type=int, help="another number of rendered people than the preset's")

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 from backend.folders import starter_path  # noqa: E402
 from backend.progress import Log  # noqa: E402
 from backend.training.build import PRESETS, build_starter  # noqa: E402
-from backend.training.command import run_command, training_device, training_parser  # noqa: E402
+from backend.training.command import add_assets, run_command, training_device, training_parser  # noqa: E402
 
 
 def main() -> int:
@@ -56,6 +56,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = training_parser(__doc__, PRESETS, work=ROOT / ".build", out=starter_path())
+    add_assets(parser)
     parser.add_argument("--steps", type=int, nargs="+", help="of phases A, B and C, instead of the preset's")
     parser.add_argument("--heads", type=int, help="another number of training heads than the preset's")
     parser.add_argument("--until", type=int, help="stop at this step and make the model; 0 makes it of the checkpoint")

@@ -19,7 +19,7 @@ from backend.progress import Log
 def training_parser(
     description: str | None, presets: Iterable[str], *, work: Path, out: Path
 ) -> argparse.ArgumentParser:
-    """A parser with the options of every training script.
+    """A parser with the options of every script that trains networks.
 
     Args:
         description: The script's docstring.
@@ -28,13 +28,31 @@ def training_parser(
         out: The model's file unless another is named.
     """
     parser = script_parser(description)
-    parser.add_argument("--assets", type=Path, required=True, help="folder with makehuman/ and ict_facekit/")
     parser.add_argument("--preset", choices=presets, default="cpu")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoints")
     parser.add_argument("--work", type=Path, default=work, help="intermediate results and checkpoints")
     parser.add_argument("--out", type=Path, default=out)
     parser.add_argument("--device", choices=get_args(DeviceName), help="where the networks are trained")
     return parser
+
+
+def portrait_parser(description: str | None, *, work: Path, needs_assets: bool = True) -> argparse.ArgumentParser:
+    """A parser with the options of every script that draws portraits of synthetic people.
+
+    Args:
+        description: The script's docstring.
+        work: Where the training keeps its results unless another folder is named.
+        needs_assets: Whether the script can do nothing without people.
+    """
+    parser = script_parser(description)
+    add_assets(parser, is_needed=needs_assets)
+    parser.add_argument("--work", type=Path, default=work, help="where train_starter.py keeps its results")
+    return parser
+
+
+def add_assets(parser: argparse.ArgumentParser, *, is_needed: bool = True) -> None:
+    """The option that names the folder of all that synthetic people are made of."""
+    parser.add_argument("--assets", type=Path, required=is_needed, help="folder with makehuman/ and ict_facekit/")
 
 
 def training_device(options: argparse.Namespace) -> torch.device:

@@ -7,12 +7,12 @@ import pytest
 
 from backend.config import DeviceName
 from backend.errors import SettingsError
-from backend.training.command import run_command, training_device, training_parser
+from backend.training.command import portrait_parser, run_command, training_device, training_parser
 
 
 def parsed(*options):
     parser = training_parser("What it does.", ["cpu", "gpu", "tiny"], work=Path("kept"), out=Path("model.safetensors"))
-    return parser.parse_args(["--assets", "assets", *options])
+    return parser.parse_args(options)
 
 
 def test_options_have_the_scripts_own_defaults():
@@ -21,6 +21,14 @@ def test_options_have_the_scripts_own_defaults():
     assert not options.resume and parsed("--resume").resume
     with pytest.raises(SystemExit):
         parsed("--preset", "huge")
+
+
+def test_scripts_that_draw_people_ask_for_assets_unless_they_can_do_without():
+    named = portrait_parser("What it does.", work=Path("kept")).parse_args(["--assets", "assets"])
+    assert (named.assets, named.work) == (Path("assets"), Path("kept"))
+    with pytest.raises(SystemExit):
+        portrait_parser("What it does.", work=Path("kept")).parse_args([])
+    assert portrait_parser("What it does.", work=Path("kept"), needs_assets=False).parse_args([]).assets is None
 
 
 def test_presets_for_the_cpu_stay_on_it():
