@@ -86,6 +86,7 @@ def test_libraries_do_not_litter(folder):
         (["resynthesize", "anna.png", "-o", "head.glb"], "anna.png is no head made by Protome."),
         (["resynthesize", "nobody.glb", "-o", "head.glb"], "nobody.glb cannot be read"),
         (["resynthesize", "nobody.glb", "-o", "head.glb", "--slider", "Smile"], "'Smile' is no slider value."),
+        (["invert", "anna.png", "-o", "head.glb", "left.png"], "photos stand together"),
         (["explode"], "invalid choice: 'explode'"),
         ([], "COMMAND"),
     ],
