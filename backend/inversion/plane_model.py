@@ -4,13 +4,11 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from backend.camera import Camera
 from backend.generator.eg3d_camera import label_of, orbit_pose
@@ -19,12 +17,10 @@ from backend.generator.plane_generator import Deform, Images, PlaneGenerator
 from backend.generator.volume import activate_density
 from backend.inversion.cameras import Cameras
 from backend.inversion.losses import mirror_image
+from backend.inversion.sampled_model import NetworkT, SampledModel
 
 AVERAGE_SAMPLES, AVERAGE_SEED = 600, 123
 FRONT = 3.14 / 2  # As the published loops round a quarter turn; it moves the average code in the fourth digit.
-
-
-NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -88,7 +84,7 @@ class PlaneHead:
         return rgb[..., 0].transpose(1, 2)
 
 
-class PlaneModel:
+class PlaneModel(SampledModel[PlaneGenerator]):
     """A plane generator with the statistics of its codes.
 
     Args:
@@ -109,35 +105,21 @@ class PlaneModel:
         deform: Deform | None = None,
         average_samples: int = AVERAGE_SAMPLES,
     ) -> None:
-        self.network = generator
+        super().__init__(generator)
         self.side = generator.config.side
         self.size_px = generator.config.neural_resolution
         self.opacity_is_matte = generator.config.background_resolution is not None
         self._pose, self._deform = pose, deform
         self._average_samples = average_samples
 
-    @cached_property
-    def _statistics(self) -> tuple[Tensor, float]:
-        """Average code and spread over random heads seen from the front, as the published loops draw them."""
+    def sample_ws(self) -> Float[Tensor, "n num_ws w_dim"]:
+        """Codes of random heads seen from the front, as the published loops draw them."""
         config, weight = self.network.config, next(self.network.parameters())
         random = np.random.RandomState(AVERAGE_SEED)
         z = torch.from_numpy(random.randn(self._average_samples, config.z_dim)).to(weight)
         label = torch.from_numpy(label_of(front_camera(self.network))).to(weight).expand(len(z), -1)
         pose = None if self._pose is None else self._pose.to(weight).expand(len(z), -1)
-        with torch.no_grad():
-            ws = self.network.make_ws(z, label, pose=pose)
-        mean = ws.mean(0, keepdim=True)
-        return mean, float((ws[:, 0] - mean[:, 0]).square().sum().div(len(z)).sqrt())
-
-    @property
-    def mean_ws(self) -> Float[Tensor, "1 num_ws w_dim"]:
-        """Average codes."""
-        return self._statistics[0]
-
-    @property
-    def ws_std(self) -> float:
-        """Root of the mean squared distance of codes from the average."""
-        return self._statistics[1]
+        return self.network.make_ws(z, label, pose=pose)
 
     def head(self, ws: Float[Tensor, "1 num_ws w_dim"]) -> PlaneHead:
         """The head of some codes."""
@@ -151,14 +133,6 @@ class PlaneModel:
             for name, value in buffers
             if name.startswith("backbone.synthesis.") and name.endswith(".noise_const")
         }
-
-    def copied(self) -> "PlaneModel":
-        """A model whose weights can be changed without changing this one's."""
-        copy = PlaneModel(
-            deepcopy(self.network), pose=self._pose, deform=self._deform, average_samples=self._average_samples
-        )
-        copy.__dict__["_statistics"] = self._statistics
-        return copy
 
 
 def front_camera(generator: PlaneGenerator) -> Camera:

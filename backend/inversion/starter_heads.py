@@ -5,9 +5,7 @@ Shape, expression and camera are the parametric fit's, whichever method follows:
 appearance, hair and clothes.
 """
 
-from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -16,6 +14,7 @@ from torch import Tensor
 from backend.generator.plane_generator import Images
 from backend.generator.starter import SHARPNESS_M, HeadPlanes, StarterGenerator, ray_weights
 from backend.inversion.cameras import Cameras
+from backend.inversion.sampled_model import SampledModel
 from backend.inversion.starter_rendering import Samples, place_samples, union_distance
 from backend.inversion.starter_space import HeadSpace
 
@@ -100,7 +99,7 @@ class StarterHead:
         return torch.cat([lit, opacity[:, None], depth[:, None]], dim=1)
 
 
-class StarterHeads:
+class StarterHeads(SampledModel[StarterGenerator]):
     """The starter generator around one fitted body; see ``method.Model``.
 
     Args:
@@ -116,26 +115,13 @@ class StarterHeads:
     size_px = SIZE_PX
 
     def __init__(self, generator: StarterGenerator, space: HeadSpace, candidates: Float[Tensor, "k z_dim"]) -> None:
-        self.network = generator
+        super().__init__(generator)
         self.side = generator.config.side
         self._space, self._candidates = space, candidates
 
-    @cached_property
-    def _statistics(self) -> tuple[Tensor, float]:
-        with torch.no_grad():
-            ws = self.network.map(self._candidates.to(self.network.mean_planes))
-        mean = ws.mean(0, keepdim=True)
-        return mean, float((ws[:, 0] - mean[:, 0]).square().sum().div(len(ws)).sqrt())
-
-    @property
-    def mean_ws(self) -> Float[Tensor, "1 num_ws w_dim"]:
-        """Average codes."""
-        return self._statistics[0]
-
-    @property
-    def ws_std(self) -> float:
-        """Root of the mean squared distance of codes from the average."""
-        return self._statistics[1]
+    def sample_ws(self) -> Float[Tensor, "n num_ws w_dim"]:
+        """Codes of the candidates."""
+        return self.network.map(self._candidates.to(self.network.mean_planes))
 
     def head(self, ws: Float[Tensor, "1 num_ws w_dim"]) -> StarterHead:
         """The head of some codes."""
@@ -144,9 +130,3 @@ class StarterHeads:
     def noise(self) -> dict[str, Float[Tensor, "r r"]]:
         """Nothing to search: the starter was trained with one noise, which has become part of its heads."""
         return {}
-
-    def copied(self) -> "StarterHeads":
-        """A model whose weights can be changed without changing this one's."""
-        copy = StarterHeads(deepcopy(self.network), self._space, self._candidates)
-        copy.__dict__["_statistics"] = self._statistics
-        return copy
