@@ -265,10 +265,13 @@ class StarterField:
         self.generator = generator
         self.head = head
         self.side = generator.config.side
+        # Each question asks the decoder once, though it has other planes to read for colours.
+        self._shaped = replace(head, color_offset=None)
+        self._painted = self._shaped if head.color_offset is None else self._shaped.moved(head.color_offset)
 
     def signed_distance(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
         """Distance to skin, hair or clothes, whichever is outermost, metres, negative inside."""
-        outer, _ = self.generator.decode(self.head, points[None])
+        outer, _ = self.generator.decode(self._shaped, points[None])
         return torch.minimum(self.generator.body_distance(points), outer[0])
 
     def density(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
@@ -281,7 +284,7 @@ class StarterField:
 
     def color(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """sRGB colour in [0, 1]."""
-        _, color = self.generator.decode(self.head, points[None])
+        _, color = self.generator.decode(self._painted, points[None])
         return color[0].clamp(0, 1)
 
 

@@ -146,6 +146,17 @@ def test_an_offset_moves_the_planes_it_is_added_to(hairy):
     assert torch.equal(moved.palette, plain.palette)
 
 
+def test_a_field_with_an_offset_of_colors_alone_asks_the_decoder_once_a_question(hairy, monkeypatch):
+    offset = torch.randn((1, 3, 4, 16, 16), generator=torch.Generator().manual_seed(6))
+    ws, points = ws_of(hairy), space()
+    outer, color = hairy.decode(hairy.planes(ws).recolored(offset), points[None])
+    field, asked, read = hairy.field(ws, color_offset=offset), [], hairy._read
+    monkeypatch.setattr(hairy, "_read", lambda *given: asked.append(1) or read(*given))
+    torch.testing.assert_close(field.signed_distance(points), torch.minimum(hairy.body_distance(points), outer[0]))
+    torch.testing.assert_close(field.color(points), color[0].clamp(0, 1))
+    assert len(asked) == 2
+
+
 def test_gradients_flow_to_a_plane_offset(hairy):
     offset = torch.zeros((1, 3, 4, 16, 16), requires_grad=True)
     field = hairy.field(ws_of(hairy), offset)
