@@ -5,8 +5,9 @@ import importlib.util
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 
@@ -26,6 +27,7 @@ FOLDER = Path(os.environ.get("PROTOME_PARITY_DIR", SHARED))
 FAMILIES = {"EG3D": "eg3d", "fake official-style pickle": "eg3d", "PanoHead": "panohead", "3DPortraitGAN": "portrait3d"}
 INIT_KEYS = ("z_dim", "w_dim", "c_dim", "channel_base", "channel_max", "conv_clamp", "sr_num_fp16_res", "thickness")
 
+Entries = Iterator[tuple[str, Tensor]]
 
 # Every fixture that a test module of this process has asked for; test_parity_coverage looks for the others.
 ASKED_FOR: set[Path] = set()
@@ -66,6 +68,33 @@ class Fixture:
     def cameras(self) -> tuple[Tensor, Tensor]:
         label = self.io["in.c"]
         return label[:, :16].reshape(-1, 4, 4), label[:, 16:].reshape(-1, 3, 3)
+
+
+class Case:
+    """A fixture of a generator, and what several stages need of it; a stage computes ours under the stored names."""
+
+    def __init__(self, fixture: Fixture) -> None:
+        self.fixture, self.io, self.generator = fixture, fixture.io, fixture.generator()
+        self.config, self.cameras = self.generator.config, fixture.cameras()
+        self.z, self.label = self.io["in.z"], self.io["in.c"]
+        self.made: dict[str, dict[str, Tensor]] = {}
+
+    @property
+    def ws(self) -> Tensor:
+        return self.io["in.ws"]
+
+    @cached_property
+    def planes(self) -> Tensor:
+        return self.generator.make_planes(self.ws)
+
+    @property
+    def size_px(self) -> int:
+        return self.fixture.meta["config"]["nrr"]
+
+    def entries(self, stage: Callable[["Case"], Entries]) -> dict[str, Tensor]:
+        if stage.__name__ not in self.made:
+            self.made[stage.__name__] = dict(stage(self))
+        return self.made[stage.__name__]
 
 
 def strided_like(picture: Tensor, stored: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ stored output is left out.
 
 import math
 import re
-from collections.abc import Callable, Iterator
 
 import mcubes
 import pytest
@@ -19,14 +18,12 @@ from backend.generator.family import make_rays, signed_features
 from backend.generator.plane_generator import PlaneGenerator
 from backend.generator.planes import sample_each_plane
 from backend.generator.rays import camera_rays, cross_cube
-from tests.unit.parity import Fixture, fixtures, strided_like
+from tests.unit.parity import Case, Entries, Fixture, fixtures, strided_like
 
 # Stored values that the published code drew or was given.
 GIVEN = re.compile(
     r"in\.|mapping\.truncation_cutoff|backbone\.plane_stride|.*\.u_(stratified|importance)$|sr\..*\.in_x$"
 )
-
-Entries = Iterator[tuple[str, Tensor]]
 
 
 def _is_reduced(meta: dict) -> bool:
@@ -41,45 +38,20 @@ def _is_published_classes(meta: dict) -> bool:
     return "expected_G_ema" in meta
 
 
-class Case:
-    """A fixture with its generator, and what several stages need."""
-
-    def __init__(self, fixture: Fixture) -> None:
-        self.fixture, self.io, self.generator = fixture, fixture.io, fixture.generator()
-        self.config, self.cameras = self.generator.config, fixture.cameras()
-        self.made: dict[str, dict[str, Tensor]] = {}
-
-    @property
-    def planes(self) -> Tensor:
-        if not hasattr(self, "_planes"):
-            self._planes = self.generator.make_planes(self.io["in.ws"])
-        return self._planes
-
-    @property
-    def size_px(self) -> int:
-        return self.fixture.meta["config"]["nrr"]
-
-    def entries(self, stage: Callable[["Case"], Entries]) -> dict[str, Tensor]:
-        if stage.__name__ not in self.made:
-            self.made[stage.__name__] = dict(stage(self))
-        return self.made[stage.__name__]
-
-
 @pytest.fixture(scope="module")
 def case(request: pytest.FixtureRequest) -> Case:
     return Case(Fixture(request.param))
 
 
 def _mapping(case: Case) -> Entries:
-    z, label = case.io["in.z"], case.io["in.c"]
     for key in case.io:
         if match := re.fullmatch(r"mapping\.ws(?:_psi([\d.]+?))?(_cutHALF)?", key):
             cutoff = int(case.io["mapping.truncation_cutoff_used"]) if match[2] else None
-            yield key, case.generator.make_ws(z, label, truncation=float(match[1] or 1), cutoff=cutoff)
+            yield key, case.generator.make_ws(case.z, case.label, truncation=float(match[1] or 1), cutoff=cutoff)
 
 
 def _blocks(case: Case) -> Entries:
-    synthesis, ws = case.generator.backbone.synthesis, case.io["in.ws"]
+    synthesis, ws = case.generator.backbone.synthesis, case.ws
     x = image = None
     row, side = 0, 4
     while f"backbone.b{side}.x" in case.io:
@@ -93,7 +65,7 @@ def _blocks(case: Case) -> Entries:
 def _planes(case: Case) -> Entries:
     strides = case.io["backbone.plane_stride_const_none"].tolist()
     for noise, stride in zip(("const", "none"), strides, strict=True):
-        planes = case.generator.make_planes(case.io["in.ws"], noise=noise).flatten(1, 2)
+        planes = case.generator.make_planes(case.ws, noise=noise).flatten(1, 2)
         yield f"backbone.planes_noise_{noise}.strided", planes[:1, :, ::stride, ::stride]
         yield f"backbone.planes_noise_{noise}.mean_per_channel", planes.mean((2, 3))
 
@@ -105,7 +77,7 @@ def _points(case: Case) -> Entries:
     for name in ("decoder", "sample_mixed"):
         yield f"{name}.sigma", raw[..., None]
         yield f"{name}.rgb", colors
-    ws = generator.make_ws(case.io["in.z"], case.io["in.c"], truncation=0.7)
+    ws = generator.make_ws(case.z, case.label, truncation=0.7)
     yield "sample_psi0.7.sigma", generator.raw_field(generator.make_planes(ws), points)[0][..., None]
 
 
@@ -153,7 +125,7 @@ def _pictures(case: Case, mode: str) -> Entries:
     yield f"render.{mode}.features", signed_features(rendering, case.config)
     yield f"render.{mode}.depth", rendering.depth[..., None]
     yield f"render.{mode}.weight_sum", rendering.opacity[..., None]
-    images = case.generator.view(case.io["in.ws"], rendering)
+    images = case.generator.view(case.ws, rendering)
     yield f"synthesis.{mode}.image", images.image
     yield f"synthesis.{mode}.image_raw", images.image_raw
     yield f"synthesis.{mode}.image_depth", images.depth
@@ -171,7 +143,7 @@ def _inject(case: Case) -> Entries:
 
 
 def _superresolution(case: Case) -> Entries:
-    ws = case.io["in.ws"][:1]
+    ws = case.ws[:1]
     for key in case.io:
         if match := re.fullmatch(r"sr\.(\w+)\.noise_(\w+)", key):
             features = case.io[f"sr.{match[1]}.in_x"]
@@ -181,7 +153,7 @@ def _superresolution(case: Case) -> Entries:
 def _forward(case: Case) -> Entries:
     for key in case.io:
         if match := re.fullmatch(r"forward\.midpoint\.psi([\d.]+)\.image", key):
-            ws = case.generator.make_ws(case.io["in.z"], case.io["in.c"], truncation=float(match[1]))
+            ws = case.generator.make_ws(case.z, case.label, truncation=float(match[1]))
             yield key, case.generator(ws, *case.cameras, size_px=case.size_px).image
 
 
@@ -267,7 +239,7 @@ def test_our_surface_is_the_published_one(case):
 def test_the_field_is_the_published_one_after_activation(case):
     points = case.io["in.points"][0]
     raw, colors = case.generator.raw_field(case.planes[:1], points[None])
-    field = case.generator.field(case.io["in.ws"][:1])
+    field = case.generator.field(case.ws[:1])
     torch.testing.assert_close(field.density(points), volume.activate_density(raw[0]), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(field.color(points), colors[0, :, :3].clamp(0, 1), rtol=1e-4, atol=1e-4)
     assert math.isclose(field.level, math.log1p(math.exp(9)), rel_tol=1e-6)
@@ -282,7 +254,7 @@ def test_published_classes_with_tiny_widths_agree(case):
 
 
 def _published_classes(generator: PlaneGenerator, case: Case) -> Entries:
-    ws = generator.make_ws(case.io["in.z"], case.io["in.c"], truncation=0.7)
+    ws = generator.make_ws(case.z, case.label, truncation=0.7)
     planes = generator.make_planes(ws)
     raw, colors = generator.raw_field(planes, case.io["in.points"])
     yield "out.ws_psi0.7", ws[:, :1]
@@ -304,7 +276,7 @@ def test_published_size_agrees(case):
 
 
 def _published_size(generator: PlaneGenerator, case: Case) -> Entries:
-    z, label = case.io["in.z"], case.io["in.c"]
+    z, label = case.z, case.label
     ws = generator.make_ws(z, label)
     yield "mapping.ws", ws[:, 0]
     for key in case.io:

@@ -2,7 +2,7 @@
 """PanoHead, 3DPortraitGAN and its pose predictor against numbers of the published code, found by their JSON."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -15,12 +15,10 @@ from backend.generator.plane_generator import Images
 from backend.generator.planes import sample_each_plane
 from backend.generator.pose_predictor import PosePredictor, _mirrored, is_used
 from backend.generator.volume import coarse_depths, fine_depths, segment_weights
-from tests.unit.parity import Fixture, fixtures, predictor_config_of, strided_like
+from tests.unit.parity import Case, Entries, Fixture, fixtures, predictor_config_of, strided_like
 
 # Stored values that the published code was given; the tests of the deformation read them.
 GIVEN = re.compile(r"in\.|deform\.(posed_vertices|canonical_vertices|faces|in_points|thickness|unique)$")
-
-Entries = Iterator[tuple[str, Tensor]]
 
 
 def _is_panohead(meta: dict) -> bool:
@@ -33,23 +31,6 @@ def _is_portrait(meta: dict) -> bool:
 
 def _is_predictor(meta: dict) -> bool:
     return meta["target"].startswith("3DPortraitGAN body-pose predictor")
-
-
-class Case:
-    """A fixture with its generator and planes."""
-
-    def __init__(self, fixture: Fixture) -> None:
-        self.fixture, self.io, self.generator = fixture, fixture.io, fixture.generator()
-        self.config, self.cameras = self.generator.config, fixture.cameras()
-        self.z, self.label, self.ws = (self.io[f"in.{name}"] for name in ("z", "c", "ws"))
-        self.size_px = fixture.meta["config"]["nrr"]
-        self.planes = self.generator.make_planes(self.ws)
-        self.made: dict[str, dict[str, Tensor]] = {}
-
-    def entries(self, stage: Callable[["Case"], Entries]) -> dict[str, Tensor]:
-        if stage.__name__ not in self.made:
-            self.made[stage.__name__] = dict(stage(self))
-        return self.made[stage.__name__]
 
 
 @pytest.fixture(scope="module")
