@@ -155,9 +155,9 @@ def invert_photo(
     with staging(keep=photos) as stage:
         start_s = time.perf_counter()
         stage(output, lambda path: _write_mesh(path, head))
+        _finish_report(content, write_s=time.perf_counter() - start_s)  # A preview is no part of what is expected.
         if request.preview is not None:
             stage(Path(request.preview), lambda path: _write_preview(path, head))
-        _finish_report(content, write_s=time.perf_counter() - start_s)
         if request.report is not None:
             stage(Path(request.report), lambda path: _write_json(path, content))
     pipeline.learn(settings, content["timings_s"], len(photos))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import builtins
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -111,6 +112,23 @@ def test_a_head_is_written_before_its_times_are_learnt(tmp_path, monkeypatch):
     monkeypatch.setattr(fake_pipeline, "learn", learn)
     request = Invert(str(tmp_path / "anna.png"), str(tmp_path / "head.glb"), {}, None, None)
     invert_photo(request, lambda progress: None, load_pipeline=lambda: fake_pipeline)
+
+
+def test_a_preview_does_not_change_how_long_the_next_head_is_expected_to_take(tmp_path, monkeypatch):
+    now_s = [0.0]
+
+    def write_preview(path, head):
+        now_s[0] += 60
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(jobs, "time", SimpleNamespace(perf_counter=lambda: now_s[0]))
+    (tmp_path / "anna.png").write_bytes(b"a photo")
+    monkeypatch.setattr(jobs, "_write_preview", write_preview)
+    learnt = {}
+    monkeypatch.setattr(fake_pipeline, "learn", lambda settings, timings_s, photos: learnt.update(timings_s))
+    request = Invert(str(tmp_path / "anna.png"), str(tmp_path / "head.glb"), {}, None, str(tmp_path / "head.png"))
+    invert_photo(request, lambda progress: None, load_pipeline=lambda: fake_pipeline)
+    assert learnt["write"] == 0
 
 
 def test_report_and_preview_are_written_with_the_head(tmp_path):
