@@ -35,8 +35,10 @@ def small_shard(starter, plan, number):
 
 
 def write_small_shards(folder, starter, plan=PLAN):
+    """Every shard of a plan; gives the folder back."""
     for number in plan.shards:
         np.savez_compressed(folder / f"{plan.name(number)}.npz", **small_shard(starter, plan, number))
+    return folder
 
 
 def _portrait(starter, plan, codes, rng):

@@ -108,6 +108,11 @@ def small_generator(seed=0, *, bald=True, distance=egg_distance, z_dim=5, parts=
     return generator.eval()
 
 
+def plain_head(generator):
+    """Planes of the head whose five numbers are zero."""
+    return generator.planes(generator.map(torch.zeros((1, 5))))
+
+
 def small_directions():
     """A shape slider, two expressions and one that moves ``w``."""
     random = np.random.default_rng(3)

@@ -8,7 +8,7 @@ from backend.camera import look_at_camera
 from backend.inversion.detail import evidence_of, refine_detail
 from backend.inversion.light import Light
 from backend.inversion.view import render_rays
-from tests.small_starter import small_generator
+from tests.small_starter import plain_head, small_generator
 from tests.small_view import showing, small_view
 
 NO_LIGHT = Light(torch.ones(3), torch.zeros(3))
@@ -21,7 +21,7 @@ def generator():
 
 @pytest.fixture(scope="module")
 def head(generator):
-    return generator.planes(generator.map(torch.zeros((1, 5))))
+    return plain_head(generator)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from backend.camera import look_at_camera
 from backend.inversion.losses import bare_face_loss, photo_loss
 from backend.inversion.refine import CLEARANCE_M, Likely, RefineConfig, choice_number, choose_start, hair_litres, refine
 from backend.inversion.view import Target, render_rays
-from tests.small_starter import front_points, small_generator
+from tests.small_starter import front_points, plain_head, small_generator
 from tests.small_view import showing, small_view
 
 SHORT = RefineConfig(code_steps=12, offset_steps=12, detail_steps=0)
@@ -205,5 +205,5 @@ def test_litres_of_hair_are_those_of_a_shell_around_the_bare_head(generator, mon
     points_inside = lambda head, points: (points[..., 1] - 0.05, None)  # noqa: E731
     monkeypatch.setattr(generator, "decode", points_inside)
     monkeypatch.setattr(generator, "body_distance", lambda points: torch.ones(len(points)))
-    head = generator.planes(generator.map(torch.zeros((1, 5))))
+    head = plain_head(generator)
     assert hair_litres(generator, head) == pytest.approx(1000 * 0.32 * 0.15 * 0.36, rel=1e-3)

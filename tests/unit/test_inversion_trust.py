@@ -8,7 +8,7 @@ from backend.camera import look_at_camera
 from backend.inversion import trust
 from backend.inversion.trust import robust_weight, trusted
 from backend.inversion.view import HAIR_REACH_M, render_rays
-from tests.small_starter import small_generator
+from tests.small_starter import plain_head, small_generator
 from tests.small_view import showing, small_view
 
 
@@ -19,7 +19,7 @@ def generator():
 
 @pytest.fixture(scope="module")
 def head(generator):
-    return generator.planes(generator.map(torch.zeros((1, 5))))
+    return plain_head(generator)
 
 
 @pytest.fixture(scope="module")

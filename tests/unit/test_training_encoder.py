@@ -37,9 +37,7 @@ def starter():
 
 @pytest.fixture(scope="module")
 def shards(starter, tmp_path_factory):
-    place = tmp_path_factory.mktemp("shards")
-    write_small_shards(place, starter)
-    return place
+    return write_small_shards(tmp_path_factory.mktemp("shards"), starter)
 
 
 def supply_of(starter, shards, config=SHORT, *, workers=0, is_clean=False):

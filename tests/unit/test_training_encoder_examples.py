@@ -20,9 +20,7 @@ def starter():
 
 @pytest.fixture(scope="module")
 def folder(starter, tmp_path_factory):
-    place = tmp_path_factory.mktemp("shards")
-    write_small_shards(place, starter)
-    return place
+    return write_small_shards(tmp_path_factory.mktemp("shards"), starter)
 
 
 def maker_of(starter, folder, **changes):

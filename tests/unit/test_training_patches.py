@@ -18,7 +18,7 @@ from backend.training.patches import (
     render_patches,
 )
 from tests.small_pictures import CAMERA, plain_picture, small_pictures
-from tests.small_starter import egg_distance, small_generator
+from tests.small_starter import egg_distance, plain_head, small_generator
 
 CONFIG = PatchConfig(patch_px=8, samples=6)
 
@@ -111,7 +111,7 @@ def test_a_generator_that_knows_the_truth_shows_the_picture(monkeypatch):
         top = torch.from_numpy(np.maximum(egg_distance(points.numpy()) - 0.004, points[..., 1].numpy() + 0.06))
         return top.float(), truth
 
-    heads = generator.planes(generator.map(torch.zeros((1, 5))))
+    heads = plain_head(generator)
     monkeypatch.setattr(generator, "decode", decode)
     losses = pixel_losses(render_patches(generator, heads, batch), batch)
     assert losses["pixel"] < 0.02
@@ -123,7 +123,7 @@ def test_a_surface_too_deep_shows_the_background():
     generator = small_generator()
     batch = Patches([[plain_picture(0)]], CONFIG).draw(torch.tensor([0]), chance())
     far = replace(batch, points=batch.points * 0 + torch.tensor([0.0, 0.19, 0.19]))
-    heads = generator.planes(generator.map(torch.zeros((1, 5))))
+    heads = plain_head(generator)
     with torch.no_grad():
         made = render_patches(generator, heads, far)
     torch.testing.assert_close(made[0, :, 2, 5], batch.background[0, 0], atol=1e-3, rtol=0)
@@ -163,7 +163,7 @@ def test_the_gradient_moves_a_surface_towards_the_truth():
     picture = replace(plain_picture(255), depth=np.full((16, 16), -0.02, np.float16))
     batch = Patches([[picture]], CONFIG).draw(torch.tensor([0]), chance())
     batch = replace(batch, background=torch.zeros((1, 1, 3)), color=torch.ones_like(batch.color))
-    heads = generator.planes(generator.map(torch.zeros((1, 5))))
+    heads = plain_head(generator)
     outer = torch.full((1, batch.points.shape[1] * CONFIG.samples), 0.001, requires_grad=True)
     generator.decode = lambda *_: (outer, torch.ones((*outer.shape, 3)))
     pixel_losses(render_patches(generator, heads, batch), batch)["pixel"].backward()

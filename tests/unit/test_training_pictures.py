@@ -22,7 +22,7 @@ from backend.training.pictures import (
     psnr,
 )
 from tests.small_dataset import small_canonical
-from tests.small_starter import SIDE, small_generator
+from tests.small_starter import SIDE, plain_head, small_generator
 
 RADIUS_M = 0.1
 
@@ -88,7 +88,7 @@ def test_hair_is_seen_where_it_is(canonical, bald):
 
 def test_the_generator_shows_its_own_surface_and_colors(canonical):
     generator = small_generator()
-    planes = generator.planes(generator.map(torch.zeros((1, 5))))
+    planes = plain_head(generator)
     picture = predicted_picture(generator, planes, generator_tracer(generator, planes), flat_camera(0), 32)
     assert isinstance(picture, FlatPicture) and picture.inside[16, 16] == 1 and picture.inside[0, 0] == 0
     front = torch.tensor([[0.0, 0.0, 0.095]])
