@@ -46,6 +46,7 @@ class Job:
         target: Name of the head whose surface is replaced; empty where a head is made.
         record: The target's record when the job began.
         confidence_note: How far the head that has arrived can be relied on, in words.
+        took_s: Until the worker was done; the head may have to wait longer for the user.
     """
 
     id: int
@@ -57,6 +58,7 @@ class Job:
     progress: protocol.Progress | None = None
     output: Path | None = None
     confidence_note: str = ""
+    took_s: float = 0.0
     started_s: float = field(default_factory=time.monotonic)
     cancelled_s: float | None = None
 
@@ -290,7 +292,7 @@ def _take_news(event: protocol.Progress | protocol.Done | protocol.Failed, job: 
     elif job.cancelled_s:
         _end_job(notice="Cancelled.")
     else:
-        job.output = Path(str(event.result.get("output", "")))
+        job.output, job.took_s = Path(str(event.result.get("output", ""))), time.monotonic() - job.started_s
         job.confidence_note = _confidence_note(event.result.get("report"))
 
 
@@ -325,7 +327,7 @@ def _finish_inversion(job: Job, output: Path) -> None:
     frame_head(obj)
     session.last_head = obj.name
     if job.kind:
-        session.measured_s[job.kind] = time.monotonic() - job.started_s
+        session.measured_s[job.kind] = job.took_s
     _end_job(notice=job.confidence_note)
     bpy.ops.ed.undo_push(message="Create Head")
 

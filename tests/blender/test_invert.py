@@ -292,9 +292,11 @@ def test_in_edit_mode_the_head_waits(addon, head, photo):
     pump(addon, lambda: addon.job.session.job.output)
     addon.job.poll()
     assert len(bpy.data.objects) == 1 and bpy.context.mode == "EDIT_MESH"
+    addon.job.session.job.started_s -= 1000  # As if the user had stayed there for long.
     bpy.ops.object.mode_set(mode="OBJECT")
     pump(addon, lambda: not addon.job.session.job)
     assert sorted(obj.name for obj in bpy.data.objects) == ["Zoë 1", "second"]
+    assert addon.job.session.measured_s["starter", "protome", "balanced"] < 100, "waiting for the user is no work"
 
 
 def test_a_script_in_edit_mode_gets_its_head_at_once(addon, head, photo):
