@@ -22,7 +22,7 @@ from .errors import AddonError, HeadError, ProtocolError, WorkerEnded
 from .head import check_importer, frame_head, import_head, replace_surface, select_head
 from .preferences import places, preferences
 from .properties import OWN_METHOD, STARTER, model_names
-from .sliders import RECORD_KEY, is_head
+from .sliders import RECORD_KEY, is_head, move_sliders, moved_since
 
 BUSY_INTERVAL_S = 0.05
 READY_TIMEOUT_S = 60.0
@@ -45,6 +45,7 @@ class Job:
         kind: Model, method and quality of an inversion of one photo; None for anything else.
         target: Name of the head whose surface is replaced; empty where a head is made.
         record: The target's record when the job began.
+        baked: The slider values that its new surface has in it.
         confidence_note: How far the head that has arrived can be relied on, in words.
         took_s: Until the worker was done; the head may have to wait longer for the user.
     """
@@ -55,6 +56,7 @@ class Job:
     kind: Kind | None = None
     target: str = ""
     record: str = ""
+    baked: dict[str, float] = field(default_factory=dict)
     progress: protocol.Progress | None = None
     output: Path | None = None
     confidence_note: str = ""
@@ -138,7 +140,7 @@ def start_resynthesize(
     record, output = obj[RECORD_KEY], str(folder / "head.glb")
     wanted = {**settings, "device": preferences().device}
     params = protocol.resynthesize_params(record, slider_values, output=output, settings=wanted)
-    _start("resynthesize", params, Job(0, obj.name, folder, target=obj.name, record=record))
+    _start("resynthesize", params, Job(0, obj.name, folder, target=obj.name, record=record, baked=slider_values))
 
 
 def _start(method: str, params: dict[str, object], job: Job) -> None:
@@ -336,7 +338,9 @@ def _finish_resynthesis(job: Job, output: Path) -> None:
     obj = _target(job)
     if obj is None:
         raise HeadError(f"{job.target} has changed or gone in the meantime, so its new surface was dropped.")
+    later = moved_since(obj, job.baked)
     lost = replace_surface(obj, output)
+    move_sliders(obj, later)
     session.last_head = obj.name
     _end_job(notice=f"Not carried over: {', '.join(lost)}. Undo brings it back." if lost else "")
     bpy.ops.ed.undo_push(message="Resynthesize Head")

@@ -132,6 +132,19 @@ def slider_values(obj: bpy.types.Object) -> dict[str, float]:
     return values
 
 
+def moved_since(obj: bpy.types.Object, earlier: dict[str, float]) -> dict[str, float]:
+    """How far each slider was moved since it had the values of an earlier ``slider_values``."""
+    now = slider_values(obj)
+    return {name: now.get(name, 0.0) - earlier.get(name, 0.0) for name in now.keys() | earlier.keys()}
+
+
+def move_sliders(obj: bpy.types.Object, by: dict[str, float]) -> None:
+    """Move sliders from where they are, as far as their ranges let them; those that are not there are left out."""
+    keys = _key_blocks(obj)
+    for name in by.keys() & keys.keys():
+        keys[name].value += by[name]
+
+
 def _within(value: float, slider: PROTOME_PG_slider) -> float:
     return min(max(value, slider.minimum), slider.maximum)
 

@@ -227,6 +227,17 @@ def test_a_head_deleted_during_the_job_is_not_replaced_by_another(addon, head, p
     assert addon.job.session.error.startswith("Zoë 1 has changed or gone") and not bpy.data.objects
 
 
+def test_sliders_moved_during_the_job_stay_moved(addon, head):
+    keys(head)["Jaw width"].value, keys(head)["Age"].value = 1.5, -2
+    resynthesize_later(addon, head)
+    keys(head)["Jaw width"].value, keys(head)["Smile"].value = 1, 0.25
+    pump(addon, lambda: not addon.job.session.job)
+    assert json.loads(head["protome_record"])["slider_values"] == {"Jaw width": 1.5, "Age": -2}
+    assert {name: keys(head)[name].value for name in ("Jaw width", "Smile", "Age")} == {
+        "Jaw width": -0.5, "Smile": 0.25, "Age": 0
+    }  # fmt: skip
+
+
 def test_another_file_loaded_during_the_job_stays_as_it_is(addon, head):
     resynthesize_later(addon, head)
     new_file()
