@@ -11,7 +11,7 @@ from backend.blend import Layer, Membrane, blend_layers
 from backend.config import TextureConfig
 from backend.field import Field
 from backend.mesh import Mesh, vertex_normals
-from backend.mirror import mirror_image
+from backend.mirror import MirrorImage, mirror_image
 from backend.raycast import sample_bilinear
 from backend.reprojection import PhotoView, Reprojection, ramp
 from backend.texels import Texels, fill_gaps, rasterize_uv
@@ -63,27 +63,44 @@ def bake_texture(
     if not (photos or views):
         return _to_image(texels, _enlarged(small, generated, texels), config)
     membrane = Membrane(mesh.vertices, mesh.faces, _field_colors(field, canonical))
-    normals = membrane.first_copy(vertex_normals(photo_vertices, membrane.first[membrane.faces]))
     if views:
         made = [_reprojection(view, photo_vertices, mesh, small) for view in views]
-        own = _merged(_looks(made, small, photo_vertices, normals))
+        own = _merged(_looks(made, small, photo_vertices, _normals(membrane, photo_vertices)))
         generated = blend_layers(membrane, small, generated, [own])
     colors = _enlarged(small, generated, texels)
     if photos:
         twin = mirror_image(canonical, mesh.faces)
         symmetry = MIRROR_TRUST * twin.trust * ramp(canonical[:, 1] / field.side, config.symmetric_above)
-        layers, mirrored, clearness = [], [], []
-        for photo in photos:
-            at, turned = photo_vertices, normals
-            if photo.vertices is not None:
-                at = photo.vertices
-                turned = membrane.first_copy(vertex_normals(at, membrane.first[membrane.faces]))
-            seen = [_reprojection(photo, at, mesh, texels)]
-            layers += _looks(seen, texels, at, turned)
-            mirrored += _looks(seen, texels, twin.carry(at), twin.carry(turned), trust=symmetry)
-            clearness.append(photo.weight * seen[0].facing(texels.interpolate(at), texels.interpolate(turned)))
-        colors = blend_layers(membrane, texels, colors, _clearest(layers, clearness) + mirrored)
+        seen = _photo_layers(photos, photo_vertices, mesh, membrane=membrane, texels=texels, twin=twin, trust=symmetry)
+        colors = blend_layers(membrane, texels, colors, seen)
     return _to_image(texels, colors, config)
+
+
+def _photo_layers(
+    photos: list[PhotoView],
+    photo_vertices: Float[np.ndarray, "v 3"],
+    mesh: Mesh,
+    *,
+    membrane: Membrane,
+    texels: Texels,
+    twin: MirrorImage,
+    trust: Float[np.ndarray, "v"],
+) -> list[Layer]:
+    """What photos show of the surface, and after it what they show of its mirror image, trusted so much."""
+    layers, mirrored, clearness = [], [], []
+    for photo in photos:
+        at = photo_vertices if photo.vertices is None else photo.vertices
+        normals = _normals(membrane, at)
+        seen = _reprojection(photo, at, mesh, texels)
+        layers += _looks([seen], texels, at, normals)
+        mirrored += _looks([seen], texels, twin.carry(at), twin.carry(normals), trust=trust)
+        clearness.append(photo.weight * seen.facing(texels.interpolate(at), texels.interpolate(normals)))
+    return _clearest(layers, clearness) + mirrored
+
+
+def _normals(membrane: Membrane, vertices: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, "v 3"]:
+    """Of the surface without its seams, so that both sides of a seam have one."""
+    return membrane.first_copy(vertex_normals(vertices, membrane.first[membrane.faces]))
 
 
 def _reprojection(photo: PhotoView, vertices: Float[np.ndarray, "v 3"], mesh: Mesh, texels: Texels) -> Reprojection:
@@ -120,11 +137,15 @@ def _clearest(looks: list[Layer], clearness: list[Float[np.ndarray, "n"]]) -> li
 
 
 def _to_image(texels: Texels, colors: Float[np.ndarray, "n 3"], config: TextureConfig) -> UInt8[np.ndarray, "t t 3"]:
+    return np.rint(np.clip(_filled(texels, colors, config.margin_px), 0, 1) * 255).astype(np.uint8)
+
+
+def _filled(texels: Texels, colors: Float[np.ndarray, "n 3"], margin_px: int) -> Float[np.ndarray, "t t 3"]:
+    """Colours in their places, and so far around them."""
     size = texels.size_px
     image, is_known = np.zeros((size * size, 3), np.float32), np.zeros(size * size, bool)
     image[texels.index], is_known[texels.index] = colors, True
-    filled = fill_gaps(image.reshape(size, size, 3), is_known.reshape(size, size), config.margin_px)
-    return np.rint(np.clip(filled, 0, 1) * 255).astype(np.uint8)
+    return fill_gaps(image.reshape(size, size, 3), is_known.reshape(size, size), margin_px)
 
 
 def _field_colors(field: Field, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
@@ -153,11 +174,7 @@ def _enlarged(small: Texels, colors: Float[np.ndarray, "n 3"], texels: Texels) -
     """Colours of a smaller texture at the texels of the larger one."""
     if small is texels:
         return colors
-    size = small.size_px
-    image, is_known = np.zeros((size * size, 3), np.float32), np.zeros(size * size, bool)
-    image[small.index], is_known[small.index] = colors, True
-    filled = fill_gaps(image.reshape(size, size, 3), is_known.reshape(size, size), 2)
-    scale = size / texels.size_px
+    filled, scale = _filled(small, colors, 2), small.size_px / texels.size_px
     enlarged = np.empty((len(texels.index), 3), np.float32)
     for first in range(0, len(enlarged), TEXELS_PER_BLOCK):
         row, column = np.divmod(texels.index[first : first + TEXELS_PER_BLOCK], texels.size_px)
