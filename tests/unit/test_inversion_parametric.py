@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backend.camera import Camera, look_at_camera, project
+from backend.camera import look_at_camera, project
 from backend.inversion import parametric
 from backend.inversion.parametric import (
     IRIS_LANDMARKS,
@@ -17,6 +17,7 @@ from backend.inversion.parametric import (
     fit_template,
 )
 from backend.landmark_errors import POSE_TERMS, LandmarkErrors, in_image
+from tests.cameras import rolled
 from tests.small_starter import EXPRESSIONS, SHAPES, small_template
 
 FOCAL = 3.0
@@ -35,13 +36,7 @@ def landmarks_of(template, shape, expression):
 
 
 def portrait_camera(yaw_deg, pitch_deg, roll_deg, *, at=(0.5, 0.5)):
-    camera = look_at_camera(yaw_deg=yaw_deg, pitch_deg=pitch_deg, distance=1.0, focal=FOCAL)
-    roll = math.radians(roll_deg)
-    turn = np.array([[math.cos(roll), -math.sin(roll), 0], [math.sin(roll), math.cos(roll), 0], [0, 0, 1]])
-    cam2world, intrinsics = camera.cam2world.copy(), camera.intrinsics.copy()
-    cam2world[:3, :3] = cam2world[:3, :3] @ turn
-    intrinsics[:2, 2] = at
-    return Camera(cam2world, intrinsics)
+    return rolled(look_at_camera(yaw_deg=yaw_deg, pitch_deg=pitch_deg, distance=1.0, focal=FOCAL), roll_deg, at=at)
 
 
 def random_heads(count, seed=0):

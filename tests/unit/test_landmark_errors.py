@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-import math
 
 import numpy as np
 import pytest
 
-from backend.camera import Camera, look_at_camera, project
+from backend.camera import look_at_camera, project
 from backend.landmark_errors import (
     FARTHEST_YAW_DEG,
     POSE_TERMS,
@@ -14,6 +13,7 @@ from backend.landmark_errors import (
     independent,
     pose_terms,
 )
+from tests.cameras import rolled
 
 POINTS = 7
 
@@ -27,14 +27,6 @@ def random_errors(seed=0, factors=3):
 def covariance(errors):
     flat = errors.factors.reshape(len(errors.factors), 2 * POINTS)
     return flat.T @ flat + np.diag(np.repeat(errors.rest**2, 2))
-
-
-def rolled(camera, roll_deg):
-    roll = math.radians(roll_deg)
-    turn = np.array([[math.cos(roll), -math.sin(roll), 0], [math.sin(roll), math.cos(roll), 0], [0, 0, 1]])
-    cam2world = camera.cam2world.copy()
-    cam2world[:3, :3] = cam2world[:3, :3] @ turn
-    return Camera(cam2world, camera.intrinsics)
 
 
 @pytest.mark.parametrize("factors", [0, 3])

@@ -7,25 +7,16 @@ import torch
 
 from backend import face_mesh_points as points
 from backend.alignment import Portrait
-from backend.camera import Camera, look_at_camera, project
+from backend.camera import look_at_camera, project
 from backend.photo import Photo
 from backend.pose import EYE_DISTANCE_M, fit_camera, head_angles, initial_focal, principal_point
+from tests.cameras import rolled
 
 
 def face_points(seed=0):
     """A bulging patch the size of a face, metres, nose towards +z."""
     x, y = np.random.default_rng(seed).uniform([-0.07, -0.1], [0.07, 0.1], (200, 2)).T
     return np.stack([x, y, 0.09 - 9 * x**2 - 4 * y**2 + 0.02 * np.exp(-(x**2 + y**2) / 2e-4)], axis=1)
-
-
-def rolled(camera, roll_deg, at=(0.5, 0.5)):
-    """The camera turned about its own axis, with another principal point."""
-    roll = math.radians(roll_deg)
-    turn = np.array([[math.cos(roll), -math.sin(roll), 0], [math.sin(roll), math.cos(roll), 0], [0, 0, 1]])
-    cam2world, intrinsics = camera.cam2world.copy(), camera.intrinsics.copy()
-    cam2world[:3, :3] = cam2world[:3, :3] @ turn
-    intrinsics[:2, 2] = at
-    return Camera(cam2world, intrinsics)
 
 
 def angle_between(one, other):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Body model files as their makers wrote them: read without running anything, installed like other models."""
 
-import argparse
 import contextlib
 import io
 import pickle
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from backend import catalogue, cli_models
+from backend import catalogue
 from backend.checkpoint.contents import open_contents
 from backend.checkpoint.install import add_model
 from backend.checkpoint.licences import PUBLISHED
@@ -83,22 +82,15 @@ def test_a_body_is_installed_under_its_own_licence_and_moves(tmp_path):
     np.testing.assert_allclose(body.posed(torch.zeros(24, 3).double()).vertices, ARRAYS["v_template"], atol=1e-6)
 
 
-def test_the_commands_know_it_and_it_is_no_generator(tmp_path, capsys):
-    def run(*words: str) -> str:
-        parser = argparse.ArgumentParser()
-        cli_models.add_commands(parser)
-        options = parser.parse_args(words)
-        assert options.run(options) == 0
-        return capsys.readouterr().out
-
-    assert "3DPortraitGAN" in run("add", str(pickled(tmp_path, as_published(ARRAYS))), "--accept-licence")
-    assert "smpl-body" in run("list") and "commercial use: no" in run("show", "SMPL_NEUTRAL")
-    assert "whole and unchanged" in run("verify", "SMPL_NEUTRAL")
+def test_the_commands_know_it_and_it_is_no_generator(tmp_path, models):
+    assert "3DPortraitGAN" in models("add", str(pickled(tmp_path, as_published(ARRAYS))), "--accept-licence")
+    assert "smpl-body" in models("list") and "commercial use: no" in models("show", "SMPL_NEUTRAL")
+    assert "whole and unchanged" in models("verify", "SMPL_NEUTRAL")
     with pytest.raises(SettingsError, match="no generator"):
         catalogue.find_generator("SMPL_NEUTRAL")
     assert [one.name for one in catalogue.installed_helpers("smpl-body")] == ["SMPL_NEUTRAL"]
     assert catalogue.installed_helpers("arcface") == []
-    run("remove", "SMPL_NEUTRAL", "--yes")
+    models("remove", "SMPL_NEUTRAL", "--yes")
     assert catalogue.installed_helpers() == []
 
 

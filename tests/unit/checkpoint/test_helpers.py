@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from backend import catalogue, cli_models
+from backend import catalogue
 from backend.checkpoint.install import add_model
 from backend.checkpoint.upkeep import verify_model
 from backend.encoder.arcface import ArcFace, load_arcface
@@ -42,21 +42,12 @@ def test_it_is_no_generator(network, tmp_path):
         catalogue.find_generator("faces")
 
 
-def test_the_command_knows_it(network, tmp_path, capsys):
-    def run(*words: str) -> str:
-        import argparse
-
-        parser = argparse.ArgumentParser()
-        cli_models.add_commands(parser)
-        options = parser.parse_args(words)
-        assert options.run(options) == 0
-        return capsys.readouterr().out
-
-    assert "helps to invert" in run("add", str(tmp_path / "faces.pth"), "--accept-licence")
-    assert "faces  arcface  unknown" in " ".join(run("list").split("\n")[-2].split()).replace(" ", "  ")
-    assert "family: arcface" in run("show", "faces")
-    assert "whole and unchanged" in run("verify", "faces")
-    assert "Removed" in run("remove", "faces", "--yes")
+def test_the_command_knows_it(network, tmp_path, models):
+    assert "helps to invert" in models("add", str(tmp_path / "faces.pth"), "--accept-licence")
+    assert "faces  arcface  unknown" in " ".join(models("list").split("\n")[-2].split()).replace(" ", "  ")
+    assert "family: arcface" in models("show", "faces")
+    assert "whole and unchanged" in models("verify", "faces")
+    assert "Removed" in models("remove", "faces", "--yes")
     assert catalogue.installed_helpers() == []
 
 
