@@ -175,16 +175,10 @@ def build_starter(
     heads = training_heads(shapes, prepared.canonical, work, preset=preset, workers=workers, log=log)
     held_out, trained_on = heads[: preset.held_out], heads[preset.held_out :]
     generator = new_generator(prepared, trained_on, preset.generator, preset.training.points.seed)
-    body = copy.deepcopy(generator)  # Stays on the CPU.
-
-    def pictures() -> list[list[TruePicture]]:
-        plan, name = preset.training.pictures, heads_name(prepared.canonical, preset)
-        log(f"pictures of {plan.heads} heads")
-        return true_pictures(body, prepared.canonical, trained_on, work, plan=plan, heads_name=name, workers=workers)
-
+    lessons = _lessons(generator, prepared.canonical, trained_on, work, preset=preset, workers=workers, log=log)
     is_over = train(
         generator.to(device),
-        Lessons(trained_on, prepared.canonical, pictures),
+        lessons,
         preset.training,
         work / _run_name(prepared.canonical, preset),
         resume=resume,
@@ -206,6 +200,27 @@ def build_starter(
     save_starter(out, Starter(generator, template, directions, candidates, IDENTITY))
     log(f"wrote {out}, {out.stat().st_size / 1e6:.1f} MB")
     return scores
+
+
+def _lessons(
+    generator: StarterGenerator,
+    canonical: CanonicalSet,
+    heads: list[TrainingHead],
+    work: Path,
+    *,
+    preset: Preset,
+    workers: int,
+    log: Log,
+) -> Lessons:
+    """Training heads, and pictures of them when a phase asks."""
+    body = copy.deepcopy(generator)  # Stays on the CPU.
+
+    def pictures() -> list[list[TruePicture]]:
+        plan, name = preset.training.pictures, heads_name(canonical, preset)
+        log(f"pictures of {plan.heads} heads")
+        return true_pictures(body, canonical, heads, work, plan=plan, heads_name=name, workers=workers)
+
+    return Lessons(heads, canonical, pictures)
 
 
 def _measure(
