@@ -80,6 +80,7 @@ class HeadRecord:
         slider_values: Values already baked into ``codes`` by earlier resynthesis, by slider name; of
             ``PHOTO_EXPRESSION``, which is never baked in, where it stands.
         more_photos: Of the same person, beside the main one.
+        weight: What the main photo counts beside them, above 0; the best of all has 1.
     """
 
     generator: dict[str, str]
@@ -92,6 +93,7 @@ class HeadRecord:
     sliders: list[Slider]
     slider_values: dict[str, float] = field(default_factory=dict)
     more_photos: list[RecordedPhoto] = field(default_factory=list)
+    weight: float = 1.0
     schema: int = SCHEMA
 
 

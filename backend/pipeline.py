@@ -81,6 +81,7 @@ def reconstruct(photo_paths: Sequence[Path], settings: Settings, report: Report)
         sliders=[target.slider for target in finished.morph_targets],
         slider_values=_standing(finished.morph_targets),
         more_photos=to_record_photos(model, kept),
+        weight=photos[0].weight,
     )
     scores = {**finished.scores, **fit.scores, **losses}
     evidence = _judge(photos[0], faces[settings.face or 0], finished.shown, fit) if faces else None

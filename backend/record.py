@@ -42,6 +42,7 @@ def record_to_json(record: HeadRecord) -> str:
         "slider_values": record.slider_values,
     }
     if record.more_photos:  # Versions that know of one photo alone take up such a head from its main one.
+        content["weight"] = record.weight
         content["more_photos"] = [
             {
                 "camera": photo.camera,
@@ -95,20 +96,25 @@ def _record(content: dict[str, Any]) -> HeadRecord:
         sliders=[_slider(slider) for slider in content["sliders"]],
         slider_values={_text(name): _number(value) for name, value in content["slider_values"].items()},
         more_photos=[_photo(photo) for photo in content.get("more_photos", [])],
+        weight=_weight(content.get("weight", 1.0)),
         schema=content["schema"],
     )
 
 
 def _photo(content: dict[str, Any]) -> RecordedPhoto:
-    weight = _number(content["weight"])
-    if not 0 < weight <= 1:
-        raise ValueError(f"a photo has the weight {weight}")
     return RecordedPhoto(
         camera=_camera(content["camera"]),
         portrait_jpeg=_bytes(content["portrait_jpeg"]),
-        weight=weight,
+        weight=_weight(content["weight"]),
         codes=_unpacked(content["codes"]),
     )
+
+
+def _weight(value: Any) -> float:
+    weight = _number(value)
+    if not 0 < weight <= 1:
+        raise ValueError(f"a photo has the weight {weight}")
+    return weight
 
 
 def _camera(content: dict[str, Any]) -> dict[str, list[list[float]]]:

@@ -65,7 +65,7 @@ def from_record(model: PortraitModel[CodesT], record: HeadRecord) -> KeptHead[Co
     try:
         # Earlier versions knew fewer kinds of codes.
         main = arrays | {name: arrays[f"{OF_PHOTO}{name}"] for name in model.moved_codes if name in arrays}
-        portraits = [KeptPortrait(record.portrait_jpeg, arrays[MASK], _camera(record.camera))]
+        portraits = [KeptPortrait(record.portrait_jpeg, arrays[MASK], _camera(record.camera), record.weight)]
         seen = [model.from_arrays(main)]
         for photo in record.more_photos:
             portraits.append(KeptPortrait(photo.portrait_jpeg, photo.codes[MASK], _camera(photo.camera), photo.weight))

@@ -17,6 +17,8 @@ from backend.inversion import invert
 from backend.inversion.refine import RefineConfig
 from backend.mesh import weld
 from backend.pipeline import reconstruct, resynthesize
+from backend.portrait_model.kept import from_record
+from backend.portrait_model.opening import open_model_of
 from backend.record import record_from_json, record_to_json
 from backend.starter import load_starter, save_starter
 from tests.portraits import astronaut_face, needs_photo_models
@@ -315,6 +317,9 @@ def test_a_head_of_two_photos_is_taken_up_again_with_both(of_two):
     again = resynthesize(record_from_json(record_to_json(of_two.record)), {}, DRAFT, silent)
     assert len(again.record.more_photos) == 1
     assert "identity_photo_2" in again.report["scores"]
+    assert of_two.record.weight == pytest.approx(of_two.report["photos"][0]["weight"], abs=1e-3)
+    kept = from_record(open_model_of(of_two.record, DRAFT), replace(of_two.record, weight=0.25))
+    assert [one.weight for one in kept.portraits] == [0.25, of_two.record.more_photos[0].weight]
     assert np.abs(again.texture.astype(int) - of_two.texture.astype(int)).mean() < 3
 
 

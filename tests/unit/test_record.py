@@ -120,7 +120,7 @@ def test_an_array_that_inflates_beyond_its_shape_is_refused_without_inflating_it
 def several() -> HeadRecord:
     codes = {"photo_mask": np.full((4, 4), 200, np.uint8), "expression": np.array([0.25, 0.5])}
     photo = RecordedPhoto(example_record().camera, b"a picture", 0.75, codes)
-    return replace(example_record(), more_photos=[photo, replace(photo, weight=1.0)])
+    return replace(example_record(), more_photos=[photo, replace(photo, weight=1.0)], weight=0.4)
 
 
 def test_more_photos_come_back_exactly():
@@ -132,9 +132,17 @@ def test_more_photos_come_back_exactly():
             np.testing.assert_array_equal(one.codes[name], array)
 
 
+def test_the_main_photo_keeps_its_weight_and_had_a_full_one_before_it_was_kept():
+    text = record_to_json(several())
+    assert record_from_json(text).weight == 0.4
+    content = json.loads(text)
+    del content["weight"]
+    assert record_from_json(json.dumps(content)).weight == 1.0
+
+
 def test_a_record_of_one_photo_is_written_as_before_there_could_be_more():
     """Earlier versions read it, and their records, which have no such key, are read here."""
-    assert "more_photos" not in json.loads(record_to_json(example_record()))
+    assert not {"more_photos", "weight"} & json.loads(record_to_json(example_record())).keys()
     assert record_from_json(record_to_json(example_record())).more_photos == []
 
 
