@@ -122,9 +122,9 @@ class GlobalTrainer(EncoderRun[CodeEncoder]):
         truth = batch_of(chosen, rng, size_px=self.encoder.config.size_px, device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
             encoding = self.encoder(truth["picture"], truth["landmarks"])
-        codes = code_losses(encoding, truth, self.known, self.starter.generator, self.spread)
+        codes = code_losses(encoding, truth, known=self.known, generator=self.starter.generator, spread=self.spread)
         fields = chosen[: self.config.fields_per_step]
-        geometry = head_losses(self.starter, self.space, encoding.means, fields, rng)
+        geometry = head_losses(self.starter, self.space, encoding.means, samples=fields, rng=rng)
         self.descend(total(codes) + weighted(geometry, GEOMETRY_WEIGHTS))
         return {name: value.item() for name, value in (codes | geometry).items()}
 
@@ -142,10 +142,7 @@ class GlobalTrainer(EncoderRun[CodeEncoder]):
         with torch.no_grad():
             heads = sample_heads(self.starter, self.space, picked)
             points = heads.to_canonical(torch.from_numpy(surface).to(self.device)).flatten(0, 1)
-        known = measures(
-            self.starter.template, self.starter.generator, self.starter.candidates.cpu(), points, COLOR_HEADS
-        )
-        return Measures(**{name: value.to(self.device) for name, value in vars(known).items()})
+        return measures(self.starter, points, heads=COLOR_HEADS)
 
 
 class DetailTrainer(EncoderRun[DetailBranch]):
@@ -194,7 +191,7 @@ def sample_heads(starter: Starter, space: ShapeSpace, samples: list[Sample]) -> 
 
 
 def head_losses(
-    starter: Starter, space: ShapeSpace, means: dict[str, Tensor], samples: list[Sample], rng: np.random.Generator
+    starter: Starter, space: ShapeSpace, means: dict[str, Tensor], *, samples: list[Sample], rng: np.random.Generator
 ) -> dict[str, Tensor]:
     """Geometry of the first told heads of a batch against the samples."""
     told = {name: means[name][: len(samples)] for name in ("z", "shape", "expression")}

@@ -37,7 +37,7 @@ def measure_codes(starter: Starter, space: ShapeSpace, encoder: CodeEncoder, sam
     for name in ("z", "shape", "expression"):
         result[name] = float((means[name] - truth[name]).abs().mean() / (center[name] - truth[name]).abs().mean())
     for prefix, told in (("", means), ("average_", center)):
-        losses = head_losses(starter, space, told, samples, np.random.default_rng(SEED))
+        losses = head_losses(starter, space, told, samples=samples, rng=np.random.default_rng(SEED))
         result |= {f"{prefix}{name}": float(losses[name]) for name in ("surface_mm", "normal", "color")}
         result[f"{prefix}depth_mm"] = _depth_mm(starter, space, told, samples)
     return {name: round(value, 4) for name, value in result.items()}

@@ -100,7 +100,7 @@ class EncoderTrainer(EncoderRun[StarterEncoder]):
     def _losses(self, encoding: Encoding, truth: dict[str, Tensor]) -> dict[str, Tensor]:
         generator = self.starter.generator
         heads = encoding.means["z"][: self.config.fields_per_step]
-        losses = code_losses(encoding, truth, self.known, generator, self.spread)
+        losses = code_losses(encoding, truth, known=self.known, generator=generator, spread=self.spread)
         return losses | field_losses(generator, self.encoder.lift, heads, truth)
 
 
@@ -141,8 +141,7 @@ def statistics(batch: dict[str, np.ndarray], encoder: CodeEncoder) -> tuple[dict
 
 def _measures(starter: Starter, batch: dict[str, np.ndarray], device: torch.device) -> Measures:
     points = torch.from_numpy(batch["points"].reshape(-1, 3)[:: max(1, batch["points"].size // 3 // COLOR_POINTS)])
-    known = measures(starter.template, starter.generator, starter.candidates.cpu(), points.to(device), COLOR_HEADS)
-    return Measures(**{name: value.to(device) for name, value in vars(known).items()})
+    return measures(starter, points.to(device), heads=COLOR_HEADS)
 
 
 def to_tensors(batch: dict[str, np.ndarray], device: torch.device) -> dict[str, Tensor]:

@@ -11,8 +11,8 @@ from torch import Tensor
 from backend.crop_camera import project_points
 from backend.generator.starter import HeadPlanes, StarterGenerator
 from backend.plane_lift import PlaneLift, upsample_offset
+from backend.starter import Starter
 from backend.starter_encoder import Encoding
-from backend.template import Template
 
 LANDMARK_SHARE = 0.6  # Of a head's error that its landmarks make up; the rest are all vertices alike.
 STEP = 0.3  # Of finite differences, standard deviations of a description.
@@ -51,30 +51,28 @@ class Measures:
         return self.rest + moved + torch.einsum("be,enc->bnc", expression, self.expression_moves)
 
 
-def measures(
-    template: Template, generator: StarterGenerator, z: Float[Tensor, "h d"], points: Float[Tensor, "n 3"], heads: int
-) -> Measures:
+def measures(starter: Starter, points: Float[Tensor, "n 3"], *, heads: int) -> Measures:
     """How much each code matters.
 
     Args:
-        template: Shape and expression.
-        generator: Colours.
-        z: Descriptions of varied heads.
-        points: Canonical, where colours are compared, metres.
-        heads: On so many of them, evenly chosen, every number is changed.
+        starter: The model.
+        points: Canonical, where colours are compared, metres; on the device where the measures are needed.
+        heads: On so many of the starter's candidates, evenly chosen, every number is changed.
     """
+    template, z = starter.template, starter.candidates.cpu()
 
     def at_landmarks(vertices: Float[np.ndarray, "*k n 3"]) -> Float[Tensor, "*k m 3"]:
         return torch.from_numpy(template.landmarks(vertices).astype(np.float32))
 
-    return Measures(
+    known = Measures(
         shape=_surface_factor(template.shape, at_landmarks(template.shape)),
         expression=_surface_factor(template.expression, at_landmarks(template.expression)),
-        z=color_factor(generator, z[:: max(1, len(z) // heads)][:heads], z.std(0), points),
+        z=color_factor(starter.generator, z[:: max(1, len(z) // heads)][:heads], z.std(0), points),
         rest=at_landmarks(template.vertices + template.neutral),
         shape_moves=at_landmarks(template.shape),
         expression_moves=at_landmarks(template.expression),
     )
+    return Measures(**{name: value.to(points.device) for name, value in vars(known).items()})
 
 
 def _surface_factor(basis: Float[np.ndarray, "k n 3"], at_landmarks: Float[Tensor, "k m 3"]) -> Float[Tensor, "k k"]:
@@ -118,6 +116,7 @@ def length(difference: Float[Tensor, "b k"], factor: Float[Tensor, "k k"]) -> Fl
 def code_losses(
     encoding: Encoding,
     truth: dict[str, Tensor],
+    *,
     known: Measures,
     generator: StarterGenerator,
     spread: dict[str, Tensor],

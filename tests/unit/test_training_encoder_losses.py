@@ -35,13 +35,13 @@ def points():
 
 @pytest.fixture(scope="module")
 def known(starter, points):
-    return measures(starter.template, starter.generator, starter.candidates, points, 2)
+    return measures(starter, points, heads=2)
 
 
 def test_a_shape_difference_is_measured_in_millimetres_on_the_surface(starter, known):
     """A basis that shifts every vertex by 3 mm is 3 mm off."""
     shifted = replace(starter.template, shape=np.broadcast_to([0.0, 0.0, 0.003], starter.template.shape.shape).copy())
-    factor = measures(shifted, starter.generator, starter.candidates, torch.zeros(4, 3), 1).shape
+    factor = measures(replace(starter, template=shifted), torch.zeros(4, 3), heads=1).shape
     assert float(length(torch.eye(4)[:1], factor)) == pytest.approx(3, abs=1e-3)
     # The slow way: vertices and landmarks moved by a code.
     code = torch.randn((1, 4), generator=RANDOM)
@@ -82,7 +82,7 @@ def losses_of(starter, known, truth, **moved):
     means = {name: truth[name] + moved.get(name, 0) for name in names}
     spread = {name: torch.full((truth[name].shape[1],), LEAST_SPREAD[name]) for name in names}
     deviations = {name: spread[name].expand_as(means[name]) for name in names}
-    return code_losses(Encoding(means, deviations), truth, known, starter.generator, spread)
+    return code_losses(Encoding(means, deviations), truth, known=known, generator=starter.generator, spread=spread)
 
 
 def test_the_truth_costs_nothing(starter, known):
