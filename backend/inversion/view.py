@@ -115,11 +115,8 @@ def photo_rays(
     shape = depth.shape
     device = generator.body.device
     pixels = small.reshape(5, -1).T[torch.from_numpy(wanted)].to(device)
-    known = (pixels[:, 4] > 0.99).float()
     row = torch.from_numpy((wanted // size_px + 0.5) / size_px).float().to(device)
-    outline = known * (1 - (1 - BELOW_CHIN) * ((row - chin) / 0.05).clamp(0, 1))
-    within_reach = (body.reshape(shape).amin(1) < HAIR_REACH_M).float()
-    target = Target((pixels[:, :3] + 1) / 2, pixels[:, 3] * within_reach, known, outline)
+    target = _target(pixels, row - chin, is_near=body.reshape(shape).amin(1) < HAIR_REACH_M)
     return PhotoRays(
         canonical.reshape(*shape, 3).to(device),
         torch.from_numpy(spacing).float().to(device),
@@ -131,6 +128,13 @@ def photo_rays(
         torch.from_numpy(guide.vertices).float().to(device),
         weight,
     )
+
+
+def _target(pixels: Float[Tensor, "n 5"], below_chin: Float[Tensor, "n"], *, is_near: Bool[Tensor, "n"]) -> Target:
+    """What pixels of colour, matte and coverage ask for: no hair far from the head, little outline below the chin."""
+    known = (pixels[:, 4] > 0.99).float()
+    outline = known * (1 - (1 - BELOW_CHIN) * (below_chin / 0.05).clamp(0, 1))
+    return Target((pixels[:, :3] + 1) / 2, pixels[:, 3] * is_near.float(), known, outline)
 
 
 def render_rays(
