@@ -19,10 +19,10 @@ from torch.nn import functional
 
 from backend.generator.starter import HeadPlanes, StarterGenerator, ray_weights
 from backend.inversion.descent import Descent, descend
-from backend.inversion.light import Light
-from backend.inversion.looks import show
+from backend.inversion.looks import Look, show
 from backend.inversion.losses import mirror_image, total_variation
 from backend.inversion.method import Step
+from backend.inversion.trust import robust_weight
 from backend.inversion.view import PhotoRays, ray_distance
 from backend.plane_lift import upsample_offset
 
@@ -32,7 +32,9 @@ SECOND_MOMENT = 0.99
 SYMMETRY_WEIGHT, KEEP_WEIGHT, SMOOTH_WEIGHT, SIZE_WEIGHT = 0.3, 0.5, 0.5, 0.02
 FAINT = 0.02  # Samples that make up less of a ray's colour are left out.
 SOLID = 0.5
-LEAST_FACING = 0.5  # Cosine between ray and surface below which a small error of the outline swaps colours.
+# Cosine between ray and surface below which nothing is believed, and above which everything.
+LEAST_FACING, SQUARE_FACING = 0.5, 0.85
+STRANGE, LEAST_BELIEF = 0.15, 0.25  # A mean difference of sRGB in [0, 1] that leaves a quarter of belief; less is none.
 EDGE_PX, EDGE_M = 1, 0.035
 UNSEEN_M = 0.012
 PRIOR_POINTS, NEIGHBOURS = 4000, 4000
@@ -134,36 +136,40 @@ def _rate(done: float) -> float:
 def _gather(generator: StarterGenerator, head: HeadPlanes, views: Sequence[PhotoRays]) -> list[Evidence]:
     total = sum(view.weight for view in views)
     looks = show(generator, head, views)
-    pairs = zip(views, looks, strict=True)
-    return [evidence_of(view, look.outer, look.light, weight=view.weight / total) for view, look in pairs]
+    return [evidence_of(view, look, weight=view.weight / total) for view, look in zip(views, looks, strict=True)]
 
 
-def evidence_of(view: PhotoRays, outer: Float[Tensor, "n s"], light: Light, *, weight: float) -> Evidence:
+def evidence_of(view: PhotoRays, look: Look, *, weight: float) -> Evidence:
     """What a photo tells of a surface: nothing at its edges and where it is seen from the side.
+
+    Where it is seen obliquely, a small error of the outline swaps the colours of two parts: there, the photo is
+    believed as far as the head shows something like it.
 
     Args:
         view: The photo.
-        outer: Signed distance of hair and clothes at its samples, metres.
-        light: Of the photo.
+        look: Of the head from its place.
         weight: The photo's share among all.
     """
-    distance = ray_distance(view, outer)
+    distance = ray_distance(view, look.outer)
     shares = ray_weights(distance, view.spacing)
     opaque = shares.sum(1)
     surface = view.points[torch.arange(len(shares), device=shares.device), shares.argmax(1)]
     facing = _facing(distance, shares, view.spacing)
     trust = view.target.mask * view.target.weight
     is_hit = (trust > SOLID) & (opaque > SOLID)
-    rays = is_hit & (facing > LEAST_FACING) & ~_at_edge(surface, is_hit, view)
+    strange = (look.light.put_on(look.color) - view.target.color).abs().mean(-1)
+    square = ((facing - LEAST_FACING) / (SQUARE_FACING - LEAST_FACING)).clamp(0, 1)
+    belief = torch.lerp(robust_weight(strange, STRANGE), torch.ones_like(strange), square)
+    rays = is_hit & (facing > LEAST_FACING) & (belief > LEAST_BELIEF) & ~_at_edge(surface, is_hit, view)
     shares = shares[rays] * (shares[rays] > FAINT)
     shares = shares / shares.sum(1, keepdim=True).clamp(min=FAINT)
     ray, sample = shares.nonzero(as_tuple=True)
-    trust = (trust * facing.clamp(0, 1) ** 2)[rays]
+    trust = (trust * belief * facing.clamp(0, 1) ** 2)[rays]
     return Evidence(
         view.points[rays][ray, sample],
         shares[ray, sample],
         ray,
-        light.taken_off(view.target.color[rays]),
+        look.light.taken_off(view.target.color[rays]),
         trust / trust.sum().clamp(min=FAINT) * weight,
         surface[rays],
     )

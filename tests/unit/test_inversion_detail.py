@@ -7,6 +7,7 @@ import torch
 from backend.camera import look_at_camera
 from backend.inversion.detail import evidence_of, refine_detail
 from backend.inversion.light import Light
+from backend.inversion.looks import Look
 from backend.inversion.view import render_rays
 from tests.small_starter import plain_head, small_generator
 from tests.small_view import showing, small_view
@@ -45,7 +46,11 @@ def offset(generator, head, photo):
 
 @pytest.fixture(scope="module")
 def evidence(generator, head, photo):
-    return evidence_of(photo, render_rays(generator, head, photo)[2], NO_LIGHT, weight=1.0)
+    return evidence_of(photo, look_of(generator, head, photo), weight=1.0)
+
+
+def look_of(generator, head, photo):
+    return Look(*render_rays(generator, head, photo), NO_LIGHT)
 
 
 def colors(generator, head, places):
@@ -86,7 +91,7 @@ def test_a_head_that_shows_the_photo_already_keeps_its_colours(generator, head, 
     exact = replace(photo, target=replace(photo.target, color=color))
     random = torch.Generator().manual_seed(0)
     offset = refine_detail(generator, head, [exact], steps=20, random=random, step=lambda done: None)
-    there = evidence_of(exact, render_rays(generator, head, exact)[2], NO_LIGHT, weight=1.0)
+    there = evidence_of(exact, look_of(generator, head, exact), weight=1.0)
     assert there.loss(colors(generator, head.recolored(offset), there.points)) < 0.02
 
 
@@ -105,6 +110,21 @@ def test_evidence_is_the_rendering_of_what_it_was_made_of(generator, head, view,
 def test_edges_and_surfaces_seen_from_the_side_tell_nothing(generator, head, photo, evidence):
     hit = int((photo.target.mask > 0.5).sum())
     assert 0.3 * hit < len(evidence.color) < 0.9 * hit
+
+
+def test_an_oblique_place_is_believed_as_far_as_it_looks_as_expected(generator, head, view):
+    as_expected = showing(view, generator, head)
+    strange = replace(as_expected, target=replace(as_expected.target, color=as_expected.target.color + 0.4))
+    known, believed = (
+        evidence_of(photo, look_of(generator, head, view), weight=1.0) for photo in (as_expected, strange)
+    )
+    distance, number = torch.cdist(believed.surface, known.surface).min(1)
+    assert distance.max() < 1e-3 and 0 < len(believed.color) < len(known.color)
+    share = believed.trust / known.trust[number]  # Both sum to 1: what oblique places lose, square ones win.
+    towards_camera = torch.tensor([0.766, 0.0, 0.643])
+    square = torch.nn.functional.normalize(believed.surface, dim=1) @ towards_camera
+    assert share.max() > 1 and share.min() < 0.5
+    assert torch.corrcoef(torch.stack([share, square]))[0, 1] > 0.5
 
 
 def test_a_photo_without_the_head_changes_nothing(generator, head, photo):
