@@ -17,7 +17,7 @@ from torch import Tensor
 from backend.inversion.descent import Descent, descend, hurried, ramped
 from backend.inversion.method import Head, Inversion, Model, PosedPortrait, Start, Step, Task, part
 from backend.inversion.noise import exploration_std, noise_loss, normalize_noise
-from backend.inversion.photo_terms import confidence, looks, photo_terms
+from backend.inversion.photo_terms import agreement, looks, photo_terms
 from backend.inversion.silhouette import SILHOUETTE_WEIGHT, matte_terms
 
 # In spreads of one number of a code; SPI's 0.01 for the published weights, whose numbers spread by about a half.
@@ -56,8 +56,8 @@ def mean(task: Task) -> Inversion:
     if start.plane_offset is not None:
         head = head.moved(start.plane_offset)
     task.step(1.0)
-    sure = confidence(head, task.portraits, size_px=min(task.budget.size_px, task.model.size_px))
-    return Inversion(start.ws, start.plane_offset, confidence=sure)
+    agreed = agreement(head, task.portraits, size_px=min(task.budget.size_px, task.model.size_px))
+    return Inversion(start.ws, start.plane_offset, agreement=agreed)
 
 
 def w(task: Task) -> Inversion:
@@ -72,8 +72,8 @@ def w_plus(task: Task) -> Inversion:
 
 def _searched(task: Task, config: CodeConfig) -> Inversion:
     ws, losses = search_codes(task, config, step=part(task, 0, 1))
-    sure = confidence(task.model.head(ws), task.portraits, size_px=min(task.budget.size_px, task.model.size_px))
-    return Inversion(ws, losses=losses, confidence=sure)
+    agreed = agreement(task.model.head(ws), task.portraits, size_px=min(task.budget.size_px, task.model.size_px))
+    return Inversion(ws, losses=losses, agreement=agreed)
 
 
 def first_codes(task: Task) -> Start:

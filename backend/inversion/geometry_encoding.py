@@ -16,7 +16,7 @@ from backend.errors import SettingsError
 from backend.inversion.cameras import Cameras, pixel_places
 from backend.inversion.losses import mirror_image
 from backend.inversion.method import Encoder, Inversion, Model, PosedPortrait, Start, Task
-from backend.inversion.photo_terms import confidence, masked_pixels
+from backend.inversion.photo_terms import agreement, masked_pixels
 from backend.inversion.refine import with_each_choice
 from backend.inversion.starter_heads import StarterHead, StarterHeads
 from backend.plane_lift import upsample_offset
@@ -85,8 +85,8 @@ def e3dge(task: Task) -> Inversion:
     if isinstance(head, StarterHead) and start.color_offset is not None:
         head = head.recolored(start.color_offset)
     task.step(1.0)
-    sure = confidence(head, task.portraits, size_px=min(task.budget.size_px, task.model.size_px))
-    return Inversion(start.ws, color_offset=start.color_offset, confidence=sure)
+    agreed = agreement(head, task.portraits, size_px=min(task.budget.size_px, task.model.size_px))
+    return Inversion(start.ws, color_offset=start.color_offset, agreement=agreed)
 
 
 def seen_by(head: StarterHead, portrait: PosedPortrait) -> Seen:

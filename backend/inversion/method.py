@@ -232,7 +232,7 @@ class Inversion:
         plane_offset: Added to the planes; None for nothing.
         tuned: What was added to the model's weights, by name; None for nothing.
         losses: Last value of each term.
-        confidence: How well the portraits are met, 0 to 1.
+        agreement: How well the portraits are met, 0 to 1.
         color_offset: Added to the planes for colours alone; None for nothing.
     """
 
@@ -240,7 +240,7 @@ class Inversion:
     plane_offset: Float[Tensor, "1 3 cd r r"] | None = None
     tuned: Mapping[str, Tensor] | None = None
     losses: Mapping[str, float] = field(default_factory=dict)
-    confidence: float = 0.0
+    agreement: float = 0.0
     color_offset: Float[Tensor, "1 3 cd r r"] | None = None
 
 

@@ -21,7 +21,7 @@ from backend.inversion.codes import CodeConfig, mean, search_codes
 from backend.inversion.descent import Descent, descend, hurried, ramped
 from backend.inversion.losses import total_variation
 from backend.inversion.method import Head, Inversion, Start, Step, Task, part
-from backend.inversion.photo_terms import confidence, looks, photo_terms
+from backend.inversion.photo_terms import agreement, looks, photo_terms
 from backend.inversion.pseudo_views import PseudoViews, adjacent_loss, shape_loss
 from backend.inversion.silhouette import SILHOUETTE_WEIGHT, silhouette_loss
 from backend.inversion.symmetry import symmetry_loss
@@ -75,8 +75,8 @@ def protome(task: Task) -> Inversion:
     weights = OffsetWeights() if task.is_symmetric else OffsetWeights(symmetry=0.0)
     refinement = Refinement(task, head, found, weights)
     losses |= refinement.run(part(task, share, 1))
-    sure = confidence(head.moved(refinement.offset), task.portraits, size_px=refinement.size_px)
-    return Inversion(found.ws, refinement.offset, losses=losses, confidence=sure)
+    agreed = agreement(head.moved(refinement.offset), task.portraits, size_px=refinement.size_px)
+    return Inversion(found.ws, refinement.offset, losses=losses, agreement=agreed)
 
 
 def _start(task: Task) -> tuple[Start, dict[str, float], float]:

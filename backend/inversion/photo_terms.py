@@ -11,7 +11,7 @@ from torch import Tensor
 from backend.generator.plane_generator import Images
 from backend.inversion.method import Head, Perception, PosedPortrait
 
-CONFIDENCE_SCALE = 0.2  # Mean difference of colour, in a picture that spans 2, at which confidence is 1 / e.
+AGREEMENT_SCALE = 0.2  # Mean difference of colour, in a picture that spans 2, at which agreement is 1 / e.
 
 
 def looks(head: Head, portraits: Sequence[PosedPortrait], *, size_px: int, superresolve: bool = True) -> list[Images]:
@@ -49,7 +49,7 @@ def masked_pixels(image: Float[Tensor, "1 3 s s"], portrait: PosedPortrait) -> F
 
 
 @torch.no_grad()
-def confidence(head: Head, portraits: Sequence[PosedPortrait], *, size_px: int) -> float:
+def agreement(head: Head, portraits: Sequence[PosedPortrait], *, size_px: int) -> float:
     """How well the head shows the portraits, from 1 (all alike) down to 0.
 
     It knows nothing of what the portraits do not show.
@@ -59,4 +59,4 @@ def confidence(head: Head, portraits: Sequence[PosedPortrait], *, size_px: int) 
         seen = portrait.resized(picture.image.shape[-1])
         difference = (picture.image - seen.image).abs().mean(1, keepdim=True)
         worst = max(worst, float((seen.shown * difference).sum() / seen.shown.sum().clamp(min=1)))
-    return math.exp(-worst / CONFIDENCE_SCALE)
+    return math.exp(-worst / AGREEMENT_SCALE)

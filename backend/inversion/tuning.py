@@ -13,7 +13,7 @@ from torch import Tensor
 from backend.inversion.codes import CodeConfig, search_codes
 from backend.inversion.descent import Descent, descend, hurried, steady
 from backend.inversion.method import Head, Inversion, Model, PosedPortrait, Step, Task, part
-from backend.inversion.photo_terms import confidence, looks, photo_terms
+from backend.inversion.photo_terms import agreement, looks, photo_terms
 from backend.inversion.pseudo_views import PseudoViews, adjacent_loss, mirrored_loss, shape_loss
 from backend.inversion.silhouette import SILHOUETTE_WEIGHT, matte_terms
 from backend.inversion.symmetry import mirror_weight
@@ -65,8 +65,8 @@ def tune(task: Task, auxiliary: Auxiliary) -> Inversion:
     tuning = Tuning(task, model, ws, auxiliary)
     losses |= tuning.run(part(task, share, 1))
     with torch.no_grad():
-        sure = confidence(model.head(ws), task.portraits, size_px=tuning.size_px)
-    return Inversion(ws, tuned=changes(task.model, model), losses=losses, confidence=sure)
+        agreed = agreement(model.head(ws), task.portraits, size_px=tuning.size_px)
+    return Inversion(ws, tuned=changes(task.model, model), losses=losses, agreement=agreed)
 
 
 class Tuning:

@@ -158,7 +158,7 @@ class PublishedModel:
         )
         codes = self._measured(replace(self._codes_of(inversion), pose=first.pose))
         losses = {name: round(value, 5) for name, value in inversion.losses.items()}
-        return [codes] * len(photos), {**losses, "confidence": round(inversion.confidence, 4)}
+        return [codes] * len(photos), {**losses, "agreement": round(inversion.agreement, 4)}
 
     def move(self, codes: PlaneCodes, slider_values: Mapping[str, float]) -> PlaneCodes:
         """The codes after sliders are moved."""

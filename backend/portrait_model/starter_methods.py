@@ -64,7 +64,7 @@ def invert_by_method(
     settings: Settings,
     step: Callable[[float], None],
 ) -> tuple[list[Codes], dict[str, float]]:
-    """Codes by the chosen method, one per photo, the last losses and the confidence.
+    """Codes by the chosen method, one per photo, the last losses and the agreement with the photos.
 
     All photos are shown with the body of the first: the published methods know one expression only.
 
@@ -90,7 +90,7 @@ def invert_by_method(
     found = codes_of(starter.generator, inversion, photos[0].codes)
     losses = {name: round(value, 5) for name, value in inversion.losses.items()}
     codes = [replace(found, expression=one.codes.expression, pose=one.codes.pose) for one in photos]
-    return codes, {**losses, "confidence": round(inversion.confidence, 4)}
+    return codes, {**losses, "agreement": round(inversion.agreement, 4)}
 
 
 @torch.no_grad()

@@ -58,7 +58,7 @@ def codes(starter, photo, encoder):
     (found,), losses = invert_by_method(
         starter, StarterEncoders(None, encoder), [photo], settings=Settings(method="e3dge"), step=lambda _: None
     )
-    assert 0 < losses["confidence"] <= 1
+    assert 0 < losses["agreement"] <= 1
     return found
 
 

@@ -73,7 +73,7 @@ def found(model, portrait):
 def test_each_method_shows_the_portrait_better_than_the_average_head(model, portrait, found, method):
     before, (after, told) = run("mean", model, portrait), found(method)
     assert shown(model, after, portrait) < 0.95 * shown(model, before, portrait)
-    assert 1 >= after.confidence > before.confidence > 0
+    assert 1 >= after.agreement > before.agreement > 0
     assert all(isinstance(value, float) for value in after.losses.values())
     assert told == sorted(told) and told[-1] == pytest.approx(1)
 

@@ -79,15 +79,15 @@ def some_points(count=400):
 
 
 @pytest.mark.parametrize("method", SEARCHING)
-def test_a_search_is_surer_than_the_average_head(found, method):
+def test_a_search_agrees_with_the_photo_more_than_the_average_head(found, method):
     codes, losses = found(method)
-    assert 1 > losses["confidence"] > found("mean")[1]["confidence"] > 0
+    assert 1 > losses["agreement"] > found("mean")[1]["agreement"] > 0
     assert all(np.isfinite(value) for value in losses.values())
     assert codes.ws.shape == found("mean")[0].ws.shape
 
 
 def test_more_freedom_shows_the_photo_better(found):
-    w, w_plus, pti = (found(method)[1]["confidence"] for method in ("w", "w+", "pti"))
+    w, w_plus, pti = (found(method)[1]["agreement"] for method in ("w", "w+", "pti"))
     assert w <= w_plus + 0.01 and w_plus < pti
 
 
