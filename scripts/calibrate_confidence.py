@@ -27,12 +27,10 @@ sys.path.insert(0, str(ROOT))
 
 from backend.config import Settings  # noqa: E402
 from backend.errors import ProtomeError  # noqa: E402
-from backend.evaluation.geometry_metrics import cloud_distance, surface_error  # noqa: E402
 from backend.evaluation.held_out import draw_list  # noqa: E402
 from backend.evaluation.made import seven_landmarks  # noqa: E402
-from backend.evaluation.registration import SEVEN_LANDMARKS, fit_similarity, register  # noqa: E402
+from backend.evaluation.surface_scores import surface_scores  # noqa: E402
 from backend.evaluation.truth import TruthHead, open_truth  # noqa: E402
-from backend.head import Head  # noqa: E402
 from backend.inversion.confidence import Evidence, confidence  # noqa: E402
 from backend.output import make_folder  # noqa: E402
 from backend.pipeline import reconstruct  # noqa: E402
@@ -83,21 +81,9 @@ def measure(truth: TruthHead, out: Path) -> dict[str, object]:
     row: dict[str, object] = {"number": number, "yaw_deg": truth.item.yaw_deg, "spoilt": spoil}
     try:
         head = reconstruct([photo], DRAFT, lambda _: None)
-        return row | {"evidence": head.report["evidence"], **errors_mm(truth, head)}
+        return row | {"evidence": head.report["evidence"], **surface_scores(truth, head.mesh, seven_landmarks(head))}
     except ProtomeError as error:
         return row | {"failure": error.code}
-
-
-def errors_mm(truth: TruthHead, head: Head) -> dict[str, float]:
-    """Of the face and of the whole head, and the root of their product."""
-    vertices = head.mesh.vertices.astype(np.float64)
-    start = fit_similarity(seven_landmarks(head), truth.landmarks[list(SEVEN_LANDMARKS)])
-    placed = register(vertices, head.mesh.faces, truth.face_scan, start).place(vertices)
-    mm = truth.mm_per_m
-    face = mm * surface_error(truth.face_scan, placed, head.mesh.faces)["median"]
-    own = truth.outer_points(placed, head.mesh.faces, head.mesh.faces)
-    whole = cloud_distance(mm * truth.head_points, mm * own, [])["chamfer"]
-    return {"face_mm": face, "head_mm": whole, "error_mm": float(np.sqrt(face * whole))}
 
 
 def spoilt(photo: UInt8[np.ndarray, "s s 3"], kind: str, number: int) -> UInt8[np.ndarray, "t t 3"]:
