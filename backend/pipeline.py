@@ -13,7 +13,7 @@ from backend.alignment import Portrait
 from backend.camera import Camera
 from backend.config import Settings
 from backend.head import PHOTO_EXPRESSION, Head, HeadRecord, MorphTarget, photos_sha256
-from backend.inversion.confidence import Evidence, confidence, confidence_sentence, gather_evidence
+from backend.inversion.confidence import Evidence, clearest, confidence, confidence_sentence, gather_evidence
 from backend.landmarks import Face, detect_face_among
 from backend.likeness import likeness, likeness_to_photo
 from backend.mask import segment_head, without_others
@@ -21,7 +21,15 @@ from backend.mesh import Mesh, mesh_quality, seamless_normals
 from backend.photo import Photo, read_photo
 from backend.photo_expression import expression_note, first_of_its_group, photo_expression
 from backend.photo_weight import photo_weights
-from backend.portrait_model.contract import PORTRAIT_PX, CodesT, Fit, PersonPhoto, PortraitModel, TakesCropped
+from backend.portrait_model.contract import (
+    PORTRAIT_PX,
+    CodesT,
+    Fit,
+    PersonPhoto,
+    PortraitModel,
+    TakesCropped,
+    landmark_score,
+)
 from backend.portrait_model.kept import KeptHead, from_record, to_lists, to_record_codes, to_record_photos
 from backend.portrait_model.opening import open_model, open_model_of
 from backend.portrait_record import KeptPortrait, keep_portrait
@@ -61,7 +69,7 @@ def reconstruct(photo_paths: Sequence[Path], settings: Settings, report: Report)
         given = [read_photo(path) for path in photo_paths]
         files, twice_notes = _each_once(given)
     with clock.stage("face"):
-        photos, faces = _find(model, files, settings)
+        photos, chosen, faces = _find(model, files, settings)
     with clock.stage("fit"):
         fit = model.fit(photos)
     with clock.stage("refine"):
@@ -84,17 +92,20 @@ def reconstruct(photo_paths: Sequence[Path], settings: Settings, report: Report)
         weight=photos[0].weight,
     )
     scores = {**finished.scores, **fit.scores, **losses}
-    evidence = _judge(photos[0], faces[settings.face or 0], finished.shown, fit) if faces else None
-    if evidence is not None:
-        scores["confidence"] = round(confidence(evidence), 3)
+    evidences = _judge(photos, chosen, finished.shown, fit)
+    if evidences:
+        scores["confidence"] = round(confidence(clearest(evidences)), 3)
     head = _complete(finished, record, clock, settings, scores)
     head.report["notes"] = [*finished.notes, *twice_notes]
     head.report["faces"] = [_describe(one) for one in faces]
-    if evidence is not None:
-        head.report["evidence"] = asdict(evidence)
-        head.report["confidence_note"] = confidence_sentence(evidence)
-    if len(files) > 1:
-        head.report["photos"] = [{"name": one.photo.name, "weight": round(one.weight, 3)} for one in photos]
+    if evidences:
+        head.report["evidence"] = asdict(clearest(evidences))
+        head.report["confidence_note"] = confidence_sentence(clearest(evidences), photos=len(photos))
+    if len(photos) > 1:
+        head.report["photos"] = [
+            {"name": one.photo.name, "weight": round(one.weight, 3), "confidence": round(confidence(evidence), 3)}
+            for one, evidence in zip(photos, evidences, strict=True)
+        ]
     return head
 
 
@@ -145,15 +156,21 @@ def _each_once(given: list[Photo]) -> tuple[list[Photo], list[str]]:
     return list(files.values()), notes
 
 
-def _find(model: PortraitModel[CodesT], files: list[Photo], settings: Settings) -> tuple[list[PersonPhoto], list[Face]]:
-    """The person in each photo, and all faces of the main one; a model of something else takes photos as they are."""
+def _find(
+    model: PortraitModel[CodesT], files: list[Photo], settings: Settings
+) -> tuple[list[PersonPhoto], list[Face], list[Face]]:
+    """The person and its face in each photo, and all faces of the main one.
+
+    A model of something else takes photos as they are; then there are no faces.
+    """
     if isinstance(model, TakesCropped):
-        return [PersonPhoto(file, *model.crop(file)) for file in files], []
+        return [PersonPhoto(file, *model.crop(file)) for file in files], [], []
     found = [detect_face_among(file, 0 if number else settings.face or 0) for number, file in enumerate(files)]
     portraits = [_alone(model, file, *one) for file, one in zip(files, found, strict=True)]
     masks = [segment_head(portrait) for portrait in portraits]
     weights = photo_weights(portraits, masks)
-    return [PersonPhoto(*one) for one in zip(files, portraits, masks, weights, strict=True)], found[0][1]
+    photos = [PersonPhoto(*one) for one in zip(files, portraits, masks, weights, strict=True)]
+    return photos, [face for face, _ in found], found[0][1]
 
 
 def _alone(model: PortraitModel[CodesT], file: Photo, face: Face, faces: list[Face]) -> Portrait:
@@ -168,7 +185,7 @@ def _keep(photo: PersonPhoto, camera: Camera) -> KeptPortrait:
 
 @dataclass(frozen=True)
 class _Finished:
-    """Mesh, texture and sliders, before the record is written; and the mesh as the main photo shows it."""
+    """Mesh, texture and sliders, before the record is written; and the mesh as each photo shows it."""
 
     mesh: Mesh
     texture: UInt8[np.ndarray, "t t 3"]
@@ -176,7 +193,7 @@ class _Finished:
     metres_per_unit: float
     scores: dict[str, float]
     notes: list[str]
-    shown: Mesh
+    shown: list[Mesh]
 
 
 def _finish(model: PortraitModel[CodesT], head: KeptHead[CodesT], settings: Settings, clock: StageClock) -> _Finished:
@@ -194,12 +211,12 @@ def _finish(model: PortraitModel[CodesT], head: KeptHead[CodesT], settings: Sett
         expressive = model.as_seen(head.codes, main)
         shown = mesh if expressive is head.codes else _placed(surface, bound.vertices(expressive))
     with clock.stage("texture"):
-        others = [None, *(bound.vertices(codes) for codes in head.seen[1:])]
+        others = [bound.vertices(codes) for codes in head.seen[1:]]
         texture = bake_texture(
             shown,
             bound.vertices(main),
             seen_field,
-            photos=[replace(one.view(), vertices=at) for one, at in zip(head.portraits, others, strict=True)],
+            photos=[replace(one.view(), vertices=at) for one, at in zip(head.portraits, [None, *others], strict=True)],
             config=replace(model.texture, size_px=settings.texture_px),
             views=model.views(main),
         )
@@ -214,7 +231,8 @@ def _finish(model: PortraitModel[CodesT], head: KeptHead[CodesT], settings: Sett
     with clock.stage("likeness"):
         is_face = not isinstance(model, TakesCropped)
         scores = _likeness(shown, texture, head.portraits) if is_face else {}
-    return _Finished(mesh, texture, targets, model.metres_per_unit(head.codes), scores, notes, shown)
+    meshes = [shown, *(_placed(surface, vertices) for vertices in others)]
+    return _Finished(mesh, texture, targets, model.metres_per_unit(head.codes), scores, notes, meshes)
 
 
 def _complete(
@@ -233,10 +251,19 @@ def _complete(
     return Head(finished.mesh, finished.texture, finished.morph_targets, record, finished.metres_per_unit, report)
 
 
-def _judge(photo: PersonPhoto, face: Face, shown: Mesh, fit: Fit[CodesT]) -> Evidence:
-    """What the main photo and the finished head say about the head's error."""
-    landmark_mm, score = fit.scores["landmark_mm"], float(face.score)
-    return gather_evidence(photo.portrait, photo.mask, shown, fit.cameras[0], landmark_mm=landmark_mm, score=score)
+def _judge(photos: list[PersonPhoto], faces: list[Face], shown: list[Mesh], fit: Fit[CodesT]) -> list[Evidence]:
+    """What each photo of a face and the finished head as it shows it say about the head's error."""
+    return [
+        gather_evidence(
+            photos[number].portrait,
+            photos[number].mask,
+            shown[number],
+            fit.cameras[number],
+            landmark_mm=fit.scores[landmark_score(number)],
+            score=float(face.score),
+        )
+        for number, face in enumerate(faces)
+    ]
 
 
 def _likeness(mesh: Mesh, texture: UInt8[np.ndarray, "t t 3"], portraits: list[KeptPortrait]) -> dict[str, float]:

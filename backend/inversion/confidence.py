@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far a finished head can be relied on, told from what the photo and the fit give away.
 
-The error of a head is expected from four measures by a linear rule on its logarithm, whose few numbers
-``scripts/calibrate_confidence.py`` finds on synthetic heads with known truth.
+The error of a head's surface is expected from four measures by a linear rule on its logarithm, whose few numbers
+``scripts/calibrate_confidence.py`` finds on synthetic heads with known truth. Colours have no say.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,7 @@ REASONS = {
     "doubt": "the face is hard to make out",
 }
 ALWAYS = "what the photo does not show, as the hair behind, is a guess"
+ALWAYS_OF_SEVERAL = "what no photo shows is a guess"
 
 
 def expected_log_error(evidence: Evidence, slopes: Mapping[str, float] = SLOPES) -> float:
@@ -77,11 +78,23 @@ def confidence(evidence: Evidence) -> float:
     return 1 / (1 + math.exp(STEEPNESS * (expected_log_error(evidence) - TWICE)))
 
 
-def confidence_sentence(evidence: Evidence) -> str:
-    """The confidence with the reasons for doubt, in plain words."""
+def clearest(evidences: Sequence[Evidence]) -> Evidence:
+    """The evidence of the photo by which the head's error is least; what others show only adds to it."""
+    return min(evidences, key=expected_log_error)
+
+
+def confidence_sentence(evidence: Evidence, *, photos: int = 1) -> str:
+    """The confidence with the reasons for doubt, in plain words.
+
+    Args:
+        evidence: Of the clearest photo.
+        photos: That the head was made from.
+    """
     parts = {name: SLOPES[name] * value for name, value in evidence.measures.items()}
     named = sorted((name for name, part in parts.items() if part > SLIGHT), key=lambda name: -parts[name])
-    return f"Confidence {confidence(evidence):.2f}: {'; '.join([*(REASONS[name] for name in named), ALWAYS])}."
+    judged = f", by the clearest of {photos} photos" if photos > 1 else ""
+    reasons = "; ".join([*(REASONS[name] for name in named), ALWAYS if photos == 1 else ALWAYS_OF_SEVERAL])
+    return f"Confidence in the shape {confidence(evidence):.2f}{judged}: {reasons}."
 
 
 def gather_evidence(

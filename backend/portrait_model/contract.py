@@ -50,12 +50,21 @@ class Fit(Generic[CodesT]):
     Args:
         cameras: Of each portrait, in the model's world.
         codes: Where inversion starts: the same person as in each photo, so with its expression.
-        scores: For the report.
+        scores: For the report; of a face among others ``landmark_score`` of each photo.
     """
 
     cameras: list[Camera]
     codes: list[CodesT]
     scores: dict[str, float]
+
+
+def landmark_score(number: int) -> str:
+    """Name of the score that says how far, in millimetres, a face's landmarks are from the fitted ones.
+
+    Args:
+        number: Of the photo, counted from 0 at the main one.
+    """
+    return "landmark_mm" if number == 0 else f"landmark_photo_{number + 1}_mm"
 
 
 @runtime_checkable

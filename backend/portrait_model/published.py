@@ -29,7 +29,7 @@ from backend.landmarks import Face
 from backend.mesh import Mesh
 from backend.photo import Photo
 from backend.portrait_model.bodies import Bodies, turns_deg
-from backend.portrait_model.contract import PORTRAIT_PX, Fit, PersonPhoto
+from backend.portrait_model.contract import PORTRAIT_PX, Fit, PersonPhoto, landmark_score
 from backend.portrait_model.explore import explore_directions
 from backend.portrait_model.eye_distance import metres_per_unit
 from backend.portrait_model.field_mesh import FieldMesh
@@ -111,7 +111,7 @@ class PublishedModel:
         """
         placed = [self._framing.fit(one.portrait) for one in photos]
         cameras = [camera for camera, _ in placed]
-        scores = {"landmark_mm": round(1000 * placed[0][1], 3)}
+        scores = {landmark_score(number): round(1000 * gap_m, 3) for number, (_, gap_m) in enumerate(placed)}
         pose: Float[np.ndarray, "6"] | None = None
         if self._bodies is not None:
             pose, cameras[0] = self._bodies.fit(photos[0].portrait.image, photos[0].mask, cameras[0])

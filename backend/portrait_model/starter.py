@@ -23,7 +23,7 @@ from backend.landmarks import Face
 from backend.mesh import Mesh
 from backend.morph import morph_targets
 from backend.photo import Photo
-from backend.portrait_model.contract import PORTRAIT_PX, Fit, PersonPhoto
+from backend.portrait_model.contract import PORTRAIT_PX, Fit, PersonPhoto, landmark_score
 from backend.portrait_model.plane_codes import TUNED
 from backend.portrait_model.starter_methods import BEHIND_PLANES, StarterEncoders, invert_by_method, tuned_starter
 from backend.pose import initial_focal, principal_point
@@ -90,7 +90,7 @@ class StarterModel:
         with torch.no_grad():
             ws = self.starter.generator.map(self.starter.candidates[:1].to(self._device))[0].cpu().numpy()
         codes = [Codes(ws, fit.shape, fit.expression) for fit in fits]
-        scores = {f"landmark{_of(number)}_mm": round(1000 * fit.residual_m, 3) for number, fit in enumerate(fits)}
+        scores = {landmark_score(number): round(1000 * fit.residual_m, 3) for number, fit in enumerate(fits)}
         return Fit([fit.camera for fit in fits], codes, scores)
 
     def _seen_face(self, photo: PersonPhoto) -> SeenFace:
@@ -185,11 +185,6 @@ def _offsets(codes: Codes) -> dict[str, np.ndarray]:
     """Those of a head's offsets that there are."""
     found = {name: getattr(codes, name) for name in OFFSETS}
     return {name: array for name, array in found.items() if array is not None}
-
-
-def _of(number: int) -> str:
-    """What tells the score of a photo from the main one's."""
-    return "" if number == 0 else f"_photo_{number + 1}"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from backend.inversion.confidence import (
     SLOPES,
     TWICE,
     Evidence,
+    clearest,
     confidence,
     confidence_sentence,
     expected_log_error,
@@ -46,11 +47,18 @@ def test_confidence_stays_a_share_whatever_the_measures(value):
 
 
 def test_the_sentence_names_what_is_wrong_the_worst_first():
-    assert confidence_sentence(CLEAR) == (
-        f"Confidence {confidence(CLEAR):.2f}: what the photo does not show, as the hair behind, is a guess."
-    )
+    guessed = "what the photo does not show, as the hair behind, is a guess"
+    assert confidence_sentence(CLEAR) == f"Confidence in the shape {confidence(CLEAR):.2f}: {guessed}."
     sentence = confidence_sentence(replace(CLEAR, outline=0.3, turned_deg=55.0))
     assert sentence.index("hair or outline differ") < sentence.index("seen from the side") < sentence.index("a guess")
+
+
+def test_of_several_photos_the_clearest_counts_and_the_sentence_says_so():
+    turned = replace(CLEAR, turned_deg=55.0)
+    assert clearest([turned, CLEAR, replace(CLEAR, doubt=0.4)]) == CLEAR
+    assert confidence_sentence(clearest([turned, CLEAR]), photos=2) == (
+        f"Confidence in the shape {confidence(CLEAR):.2f}, by the clearest of 2 photos: what no photo shows is a guess."
+    )
 
 
 def ball(radius=RADIUS):

@@ -309,6 +309,9 @@ def test_two_photos_become_one_head_with_an_expression_and_a_camera_for_each(of_
     assert [one["name"] for one in of_two.report["photos"]] == ["astronaut.png", "darker.png"]
     assert "darker.png is the same picture as darker.png and counts once." in of_two.report["notes"]
     assert max(one["weight"] for one in of_two.report["photos"]) == 1
+    single = [one["confidence"] for one in of_two.report["photos"]]
+    assert of_two.report["scores"]["confidence"] == max(single) and len(set(single)) == 2
+    assert "by the clearest of 2 photos" in of_two.report["confidence_note"]
     assert of_two.record.photo_sha256 != head.record.photo_sha256 and "photos" not in head.report
 
 
