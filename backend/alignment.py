@@ -12,7 +12,7 @@ from backend import face_mesh_points as points
 from backend.face_mesh import eye_roll_deg
 from backend.landmarks import Face
 from backend.photo import Photo
-from backend.resample import sample_points, sample_square, square_matrix, transform
+from backend.resample import sample_square, square_matrix, transform
 
 SIDE_IN_FACES = 2.8  # Leaves 0.9 face heights above the hair line and below the chin: tall hair and some shoulder.
 
@@ -64,15 +64,6 @@ def cut_portrait(photo: Photo, face: Face, portrait_to_photo: Float[np.ndarray, 
     depth = face.depth * float(np.hypot(*photo_to_portrait[:2, 0]))
     coverage = _coverage(photo.pixels, portrait_to_photo, size_px)
     return Portrait(image, photo_to_portrait, transform(photo_to_portrait, face.landmarks), depth, coverage)
-
-
-def sample_photo(
-    pixels: UInt8[np.ndarray, "h w 3"],
-    photo_to_portrait: Float[np.ndarray, "3 3"],
-    points_portrait: Float[np.ndarray, "n 2"],
-) -> Float[np.ndarray, "n 3"]:
-    """sRGB colours in [0, 1] of the full-size photo at portrait pixel positions, bilinear."""
-    return sample_points(pixels, transform(np.linalg.inv(photo_to_portrait), points_portrait))
 
 
 def _coverage(

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from backend.errors import ModelError
-from backend.folders import PHOTO_MODELS, model_path, starter_path
+from backend.folders import PHOTO_MODELS, starter_path
 from backend.partial_file import partial_path
 
 ALIGNMENT = 8  # Bytes; of the header, as the format's own library writes it.
@@ -29,15 +29,6 @@ ELEMENTS = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-
-
-def load_weights(name: str) -> dict[str, Tensor]:
-    """Tensors of a downloaded model.
-
-    Raises:
-        ModelError: The file is missing or damaged.
-    """
-    return read_weights(model_path(name))[0]
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -184,24 +184,6 @@ def published_camera(head_camera: Camera, template: Template, family: Family, co
     return Camera(pose, intrinsics)
 
 
-def face_pose(angle: Float[np.ndarray, "3"], trans: Float[np.ndarray, "3"]) -> Float[np.ndarray, "4 4"]:
-    """The camera of a 3D face model's coefficients, in the face's frame, decimetres.
-
-    Args:
-        angle: Turns about x, y and z, radians.
-        trans: Shift of the face before a camera that stands 10 dm away.
-    """
-    (cos_x, cos_y, cos_z), (sin_x, sin_y, sin_z) = np.cos(angle), np.sin(angle)
-    about_x = np.array([[1, 0, 0], [0, cos_x, -sin_x], [0, sin_x, cos_x]])
-    about_y = np.array([[cos_y, 0, sin_y], [0, 1, 0], [-sin_y, 0, cos_y]])
-    about_z = np.array([[cos_z, -sin_z, 0], [sin_z, cos_z, 0], [0, 0, 1]])
-    to_face = (about_z @ about_y @ about_x).T
-    pose = np.eye(4)
-    pose[:3, :3] = to_face * [1, -1, -1]
-    pose[:3, 3] = -to_face @ (trans - [0, 0, 10])
-    return pose
-
-
 def eg3d_pose(face_camera: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
     """A camera of the reference face's frame, decimetres, in EG3D's world, at its own distance still."""
     pose = face_camera.copy()

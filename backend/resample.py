@@ -77,15 +77,3 @@ def _cut_region(
     high = np.clip(np.ceil(corners.max(0) + margin), low + 1, size).astype(int)
     region = np.array(pixels[low[1] : high[1], low[0] : high[0]])  # A copy: torch warns of arrays it may not write.
     return region, low.astype(np.float64)
-
-
-def sample_points(pixels: UInt8[np.ndarray, "h w 3"], points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
-    """Bilinear colours in [0, 1] at photo positions; beyond the border the nearest pixel counts."""
-    size = np.array([pixels.shape[1], pixels.shape[0]])
-    places = np.clip(points - 0.5, 0, size - 1)
-    low = np.minimum(places.astype(int), np.maximum(size - 2, 0))
-    high = np.minimum(low + 1, size - 1)
-    across, down = (places - low).T[:, :, None]
-    top = pixels[low[:, 1], low[:, 0]] * (1 - across) + pixels[low[:, 1], high[:, 0]] * across
-    bottom = pixels[high[:, 1], low[:, 0]] * (1 - across) + pixels[high[:, 1], high[:, 0]] * across
-    return ((top * (1 - down) + bottom * down) / 255).astype(np.float32)

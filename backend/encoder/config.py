@@ -3,8 +3,6 @@
 
 from dataclasses import dataclass, field
 
-PUBLISHED_INPUT_PX = 256
-
 
 @dataclass(frozen=True)
 class BodyConfig:

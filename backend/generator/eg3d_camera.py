@@ -56,8 +56,3 @@ def fov_to_intrinsics(fov_deg: float) -> Float[np.ndarray, "3 3"]:
 def label_of(camera: Camera) -> Float[np.ndarray, "25"]:
     """The camera as EG3D's networks take it: pose, then lens, row by row."""
     return np.concatenate([camera.cam2world.ravel(), camera.intrinsics.ravel()])
-
-
-def camera_of(label: Float[np.ndarray, "25"]) -> Camera:
-    """The inverse of `label_of`."""
-    return Camera(label[:16].reshape(4, 4), label[16:].reshape(3, 3))

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from backend import face_mesh_points as points
-from backend.alignment import align_portrait, sample_photo
+from backend.alignment import align_portrait
 from backend.face_mesh import eye_roll_deg
 from backend.landmarks import Face
 from backend.photo import Photo
@@ -59,13 +59,6 @@ def test_a_face_at_the_border_is_completed_and_the_added_part_is_marked():
     # What was added repeats the outermost pixels of its row.
     added = portrait.image[0, :, :, :99]
     assert (added == added[:, :, :1]).all()
-
-
-def test_photo_colours_can_be_looked_up_at_portrait_positions():
-    photo, face = gradient_photo(800, 600), drawn_face([400, 300], 50, 30)
-    portrait = align_portrait(photo, face, size_px=512)
-    colours = sample_photo(photo.pixels, portrait.photo_to_portrait, portrait.landmarks)
-    assert np.abs(colours[:, :2] - face.landmarks / [800, 600]).max() < 0.006
 
 
 @needs_photo_models

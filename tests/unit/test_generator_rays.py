@@ -3,7 +3,7 @@ import numpy as np
 import torch
 
 from backend.camera import look_at_camera, rays
-from backend.generator.eg3d_camera import camera_of, label_of, orbit_pose
+from backend.generator.eg3d_camera import orbit_pose
 from backend.generator.rays import camera_rays, cross_cube, cube_limits
 
 
@@ -56,13 +56,6 @@ def test_rays_that_only_touch_an_edge_are_no_sampled_ones():
     origins[0, 0] = torch.tensor([0.0, 1.0, 0.0])  # Through the edge at (0.5, 0.5).
     near, far = cube_limits(origins, directions, 1.0)
     assert near[0, 0] == far[0, 0] and (near[0, 1], far[0, 1]) == (-1, -2)
-
-
-def test_labels_give_back_their_camera():
-    camera = look_at_camera(yaw_deg=10, pitch_deg=5, distance=2.7, focal=4.26)
-    again = camera_of(label_of(camera))
-    np.testing.assert_array_equal(again.cam2world, camera.cam2world)
-    np.testing.assert_array_equal(again.intrinsics, camera.intrinsics)
 
 
 def test_the_frontal_orbit_pose_is_the_frontal_camera():

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from backend import models
 from backend.errors import ModelError
 from backend.folders import model_path
-from backend.models import ELEMENTS, content_hash, load_weights, read_weights, write_weights
+from backend.models import ELEMENTS, content_hash, read_weights, write_weights
 
 
 @pytest.fixture
@@ -21,18 +21,18 @@ def weights(tmp_path, monkeypatch):
 
 def code_of(name):
     with pytest.raises(ModelError) as raised:
-        load_weights(name)
+        read_weights(model_path(name))
     assert "fetch_photo_models" in str(raised.value)
     return raised.value.code
 
 
 def test_weights_come_back_as_written(weights):
-    loaded = load_weights("face_mesh")
+    loaded, metadata = read_weights(model_path("face_mesh"))
     assert loaded.keys() == weights.keys()
     for name, tensor in weights.items():
         assert loaded[name].dtype == tensor.dtype
         torch.testing.assert_close(loaded[name], tensor, rtol=0, atol=0)
-    assert read_weights(model_path("face_mesh"))[1]["licence"] == "CC0-1.0"
+    assert metadata["licence"] == "CC0-1.0"
 
 
 def test_missing_weights_say_how_to_get_them(weights):
@@ -106,4 +106,4 @@ def test_damaged_weights_that_a_user_brought_are_to_be_added_again(tmp_path, mon
     model_path("ffhq").parent.mkdir()
     model_path("ffhq").write_bytes(b"x")
     with pytest.raises(ModelError, match="models remove"):
-        load_weights("ffhq")
+        read_weights(model_path("ffhq"))

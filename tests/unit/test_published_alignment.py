@@ -61,9 +61,27 @@ def test_crops_agree(fixture):
         assert np.abs(framed - expected).max() < 0.5 * 300 / scale + 1
 
 
+def face_pose(angle, trans):
+    """The camera of a 3D face model's coefficients, in the face's frame, decimetres.
+
+    Args:
+        angle: Turns about x, y and z, radians.
+        trans: Shift of the face before a camera that stands 10 dm away.
+    """
+    (cos_x, cos_y, cos_z), (sin_x, sin_y, sin_z) = np.cos(angle), np.sin(angle)
+    about_x = np.array([[1, 0, 0], [0, cos_x, -sin_x], [0, sin_x, cos_x]])
+    about_y = np.array([[cos_y, 0, sin_y], [0, 1, 0], [-sin_y, 0, cos_y]])
+    about_z = np.array([[cos_z, -sin_z, 0], [sin_z, cos_z, 0], [0, 0, 1]])
+    to_face = (about_z @ about_y @ about_x).T
+    pose = np.eye(4)
+    pose[:3, :3] = to_face * [1, -1, -1]
+    pose[:3, 3] = -to_face @ (trans - [0, 0, 10])
+    return pose
+
+
 def test_labels_agree(fixture):
     angles, trans = (fixture.io[f"cam.{name}"].double().numpy() for name in ("angle", "trans"))
-    raw = [alignment.eg3d_pose(alignment.face_pose(*pair)) for pair in zip(angles, trans, strict=True)]
+    raw = [alignment.eg3d_pose(face_pose(*pair)) for pair in zip(angles, trans, strict=True)]
     fixture.check("cam.raw_pose", _tensor(raw))
     cameras = [Camera(alignment.at_radius(pose, FFHQ.radius), LENS) for pose in raw]
     fixture.check("cam.orig", _tensor([label_of(camera) for camera in cameras]))
