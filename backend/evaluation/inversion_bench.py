@@ -189,10 +189,14 @@ def real_photo_jobs(bench: InversionBench, photos: Sequence[Path], entries: Sequ
     def prepared(photo: Path) -> Prepared:
         return prepare(bench.model, [read_photo(photo)])
 
+    def item(photo: Path) -> dict[str, Any]:
+        hashed = sha256(photo.read_bytes()).hexdigest()
+        return {"name": photo.stem, "subject": photo.stem, "yaw_deg": None, "sha256": hashed}
+
     return [
         Job(
             f"photo-{photo.stem}-{entry.label.replace(' ', '-')}",
-            bench.fingerprint({"name": photo.stem, "subject": photo.stem, "yaw_deg": None}, entry),
+            bench.fingerprint(item(photo), entry),
             lambda photo=photo, entry=entry: invert_photo(bench, entry, prepared(photo)),  # type: ignore[misc]
         )
         for photo in photos

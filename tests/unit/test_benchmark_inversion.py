@@ -140,9 +140,11 @@ def test_the_template_is_brought_to_the_truth_once_for_all_methods(bench, prepar
     assert len(asked) == 1
 
 
-def folder_of_two(bench, out, prepared, monkeypatch, entries):
+def folder_of_two(bench, out, prepared, monkeypatch, entries, *, first=b"a photo"):
     """Two photos, of which the second shows no face."""
     photos = [out / "a.png", out / "b.png"]
+    for photo, content in zip(photos, (first, b"a meadow"), strict=True):
+        photo.write_bytes(content)
     done = []
 
     def fake(_, files):
@@ -171,6 +173,12 @@ def test_a_broken_off_run_goes_on_and_a_second_one_adds_to_it(bench, prepared, m
     assert "Failures: 2 of 4" in tables
     assert "There is no face." in tables
     assert [path.name for path in (tmp_path / "sheets").iterdir()] == ["a.png"]
+
+
+def test_a_picture_that_has_changed_is_done_again(bench, prepared, monkeypatch, tmp_path):
+    folder_of_two(bench, tmp_path, prepared, monkeypatch, [DRAFT])
+    assert folder_of_two(bench, tmp_path, prepared, monkeypatch, [DRAFT]) == []
+    assert folder_of_two(bench, tmp_path, prepared, monkeypatch, [DRAFT], first=b"another") == [tmp_path / "a.png"]
 
 
 def test_results_of_other_weights_are_left_out(bench, prepared, monkeypatch, tmp_path):
