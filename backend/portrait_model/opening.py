@@ -73,7 +73,7 @@ def _open(installed: Installed, settings: Settings) -> PortraitModel[Any]:
     if installed.family == STARTER:
         starter = load_starter(installed.path)
         starter.generator.to(device)
-        return StarterModel(starter, _encoder_of(starter, device), _geometry_encoder_of(starter, device))
+        return StarterModel(starter, _encoder_of(starter, device), lambda: _geometry_encoder_of(starter, device))
     loaded = load_generator(installed)
     # The mean face comes with Protome, whichever generator makes the heads.
     template = load_starter(starter_path()).template

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,7 +18,7 @@ from backend.generator.starter import StarterField
 from backend.head import MorphTarget
 from backend.inversion.invert import FittedPhoto, invert_photos
 from backend.inversion.lifting import code_prior, encode_portrait
-from backend.inversion.methods import METHODS
+from backend.inversion.methods import METHODS, STARTER_METHODS
 from backend.inversion.parametric import Lens, SeenFace, fit_person
 from backend.landmarks import Face
 from backend.mesh import Mesh
@@ -54,16 +55,20 @@ class StarterModel:
     Args:
         starter: On the device where it computes.
         encoder: Its encoder, on the same device; None where there is none.
-        geometry: Its geometry-aware encoder, likewise.
+        load_geometry: Gives its geometry-aware encoder, likewise; asked when a method needs it, because reading it
+            takes time and may fail.
     """
 
     moved_codes: tuple[str, ...] = ("ws", "shape", "expression", "pose")
     methods: tuple[str, ...] = tuple(METHODS)
 
     def __init__(
-        self, starter: Starter, encoder: StarterEncoder | None = None, geometry: GeometryEncoder | None = None
+        self,
+        starter: Starter,
+        encoder: StarterEncoder | None = None,
+        load_geometry: Callable[[], GeometryEncoder | None] = lambda: None,
     ) -> None:
-        self.starter, self.encoder, self.geometry = starter, encoder, geometry
+        self.starter, self.encoder, self._load_geometry = starter, encoder, load_geometry
         self.identity = starter.identity
         self._rest = np.array([REST_EXPRESSION.get(name, 0.0) for name in starter.template.expression_names])
         self.surface, self.texture = STARTER_SURFACE, TextureConfig()
@@ -79,6 +84,11 @@ class StarterModel:
         self.code_shapes |= {
             f"{TUNED}{name}": tuple(value.shape) for name, value in weights if name.startswith(BEHIND_PLANES)
         }
+
+    @cached_property
+    def geometry(self) -> GeometryEncoder | None:
+        """Its geometry-aware encoder; None where there is none."""
+        return self._load_geometry()
 
     def align(self, photo: Photo, face: Face) -> Portrait:
         """The upright head with hair and some shoulder."""
@@ -113,7 +123,7 @@ class StarterModel:
             for one, camera, codes in zip(photos, fit.cameras, fit.codes, strict=True)
         ]
         if settings.method != "protome":
-            encoders = StarterEncoders(self.encoder, self.geometry)
+            encoders = StarterEncoders(self.encoder, self.geometry if settings.method in STARTER_METHODS else None)
             return invert_by_method(self.starter, encoders, fitted, settings=settings, step=step)
         return invert_photos(
             self.starter,
