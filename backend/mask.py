@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from backend.alignment import Portrait, head_place
+from backend.errors import PhotoError
 from backend.landmarks import Face
 from backend.photo_network import load_network
 from backend.resample import transform
@@ -36,6 +37,7 @@ def segment_head(portrait: Portrait) -> Float[Tensor, "1 1 s s"]:
     Other people and blobs count as background unless they touch the person.
 
     Raises:
+        PhotoError: Nobody is told from the background where the face is.
         ModelError: The segmentation network is missing.
     """
     image = (portrait.image + 1) / 2
@@ -131,11 +133,20 @@ def _box_mean(image: Float[Tensor, "1 c s s"], radius: int) -> Float[Tensor, "1 
 
 
 def _belongs_to_face(mask: Float[Tensor, "1 1 s s"], portrait: Portrait) -> Float[Tensor, "1 1 s s"]:
-    """1 near the connected part that holds most landmarks, 0 elsewhere."""
+    """1 near the connected part that holds most landmarks, 0 elsewhere.
+
+    Raises:
+        PhotoError: No part holds any.
+    """
     labels, _ = ndimage.label(mask[0, 0].numpy() > 0.5)
     places = np.clip(portrait.landmarks.astype(int), 0, portrait.size_px - 1)
     votes = np.bincount(labels[places[:, 1], places[:, 0]], minlength=2)
     votes[0] = 0
+    if not votes.any():
+        raise PhotoError(
+            "The person cannot be told from the background. Use a sharp, well lit photo before a plain background.",
+            code="no_person",
+        )
     person = torch.from_numpy(labels == votes.argmax())[None, None].float()
     reach = max(1, round(LOOSE_EDGE * portrait.size_px))
     return functional.max_pool2d(person, 2 * reach + 1, stride=1, padding=reach)

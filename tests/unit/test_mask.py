@@ -9,7 +9,7 @@ from skimage.draw import polygon2mask
 from backend import face_mesh_points as points
 from backend import mask as mask_module
 from backend.alignment import Portrait, align_portrait
-from backend.errors import ModelError
+from backend.errors import ModelError, PhotoError
 from backend.landmarks import Face, detect_face
 from backend.mask import guided_filter, segment_head
 from tests.portraits import astronaut, astronaut_face, needs_photo_models
@@ -79,6 +79,17 @@ def test_parts_that_do_not_touch_the_face_are_removed():
     portrait = blank_portrait(np.random.default_rng(0).uniform(25, 35, (478, 2)))
     kept = (person + other) * mask_module._belongs_to_face(person + other, portrait)
     torch.testing.assert_close(kept, person)
+
+
+@pytest.mark.parametrize("parts", [0, 1])
+def test_a_face_that_no_part_holds_is_a_photo_error(parts):
+    """Whether somebody else stands beside it or not."""
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., :, 50:] = parts
+    portrait = blank_portrait(np.random.default_rng(0).uniform(25, 35, (478, 2)))
+    with pytest.raises(PhotoError, match="plain background") as caught:
+        mask_module._belongs_to_face(mask, portrait)
+    assert caught.value.code == "no_person"
 
 
 def face_at(x, y, height):
