@@ -12,6 +12,7 @@ from backend import estimate
 from backend.alignment import Portrait
 from backend.camera import Camera
 from backend.config import Settings
+from backend.errors import PhotoError
 from backend.head import PHOTO_EXPRESSION, Head, HeadRecord, MorphTarget, photos_sha256
 from backend.inversion.confidence import Evidence, clearest, confidence, confidence_sentence, gather_evidence
 from backend.landmarks import Face, detect_face_among
@@ -45,6 +46,8 @@ EXPECTED_S = {
     "model": 1.0, "photo": 0.5, "face": 2.0, "fit": 1.5, "refine": 30.0, "surface": 6.0, "unwrap": 1.5,
     "texture": 9.0, "sliders": 4.0, "likeness": 3.0,
 }  # fmt: skip
+# Reasons of a photo error for which the person's other photos serve without it.
+SHOWS_NOBODY = frozenset({"no_face", "face_too_small", "face_profile", "no_person"})
 # Before and after a run, see jobs.Pipeline.
 forecast, learn = estimate.forecast, estimate.learn
 
@@ -58,7 +61,7 @@ def reconstruct(photo_paths: Sequence[Path], settings: Settings, report: Report)
         report: Hears of the progress; may raise ``Cancelled``.
 
     Raises:
-        PhotoError: A picture cannot be read or shows no usable face.
+        PhotoError: A picture cannot be read, or none shows a usable face.
         ModelError: Weights are missing or damaged.
         SettingsError: A setting cannot work here.
     """
@@ -69,7 +72,8 @@ def reconstruct(photo_paths: Sequence[Path], settings: Settings, report: Report)
         given = [read_photo(path) for path in photo_paths]
         files, twice_notes = _each_once(given)
     with clock.stage("face"):
-        photos, chosen, faces = _find(model, files, settings)
+        found = _find(model, files, settings)
+        photos = found.photos
     with clock.stage("fit"):
         fit = model.fit(photos)
     with clock.stage("refine"):
@@ -92,12 +96,12 @@ def reconstruct(photo_paths: Sequence[Path], settings: Settings, report: Report)
         weight=photos[0].weight,
     )
     scores = {**finished.scores, **fit.scores, **losses}
-    evidences = _judge(photos, chosen, finished.shown, fit)
+    evidences = _judge(photos, found.faces, finished.shown, fit)
     if evidences:
         scores["confidence"] = round(confidence(clearest(evidences)), 3)
     head = _complete(finished, record, clock, settings, scores)
-    head.report["notes"] = [*finished.notes, *twice_notes]
-    head.report["faces"] = [_describe(one) for one in faces]
+    head.report["notes"] = [*finished.notes, *twice_notes, *found.notes]
+    head.report["faces"] = [_describe(one) for one in found.among]
     if evidences:
         head.report["evidence"] = asdict(clearest(evidences))
         head.report["confidence_note"] = confidence_sentence(clearest(evidences), photos=len(photos))
@@ -156,21 +160,49 @@ def _each_once(given: list[Photo]) -> tuple[list[Photo], list[str]]:
     return list(files.values()), notes
 
 
-def _find(
-    model: PortraitModel[CodesT], files: list[Photo], settings: Settings
-) -> tuple[list[PersonPhoto], list[Face], list[Face]]:
-    """The person and its face in each photo, and all faces of the main one.
+@dataclass(frozen=True)
+class _Found:
+    """The person in the photos.
 
-    A model of something else takes photos as they are; then there are no faces.
+    Args:
+        photos: That show the person.
+        faces: The person's, by photo; none for a model of something else.
+        among: All faces of the main photo.
+        notes: On photos that are left out.
+    """
+
+    photos: list[PersonPhoto]
+    faces: list[Face]
+    among: list[Face]
+    notes: list[str]
+
+
+def _find(model: PortraitModel[CodesT], files: list[Photo], settings: Settings) -> _Found:
+    """The person in each photo; those that show nobody are left out where another does.
+
+    A model of something else takes photos as they are.
     """
     if isinstance(model, TakesCropped):
-        return [PersonPhoto(file, *model.crop(file)) for file in files], [], []
-    found = [detect_face_among(file, 0 if number else settings.face or 0) for number, file in enumerate(files)]
-    portraits = [_alone(model, file, *one) for file, one in zip(files, found, strict=True)]
-    masks = [segment_head(portrait) for portrait in portraits]
-    weights = photo_weights(portraits, masks)
-    photos = [PersonPhoto(*one) for one in zip(files, portraits, masks, weights, strict=True)]
-    return photos, [face for face, _ in found], found[0][1]
+        return _Found([PersonPhoto(file, *model.crop(file)) for file in files], [], [], [])
+    photos, faces, refused = [], [], []
+    for number, file in enumerate(files):
+        try:
+            face, among = detect_face_among(file, 0 if number else settings.face or 0)
+            portrait = _alone(model, file, face, among)
+            photos.append(PersonPhoto(file, portrait, segment_head(portrait)))
+            faces.append((face, among))
+        except PhotoError as error:
+            if error.code not in SHOWS_NOBODY:
+                raise
+            refused.append((file, error))
+    if not photos:
+        raise refused[0][1]
+    notes = [f"{file.name} is left out. {error}" for file, error in refused]
+    if photos[0].photo is not files[0]:
+        notes.append(f"{photos[0].photo.name} is the main photo instead.")
+    weights = photo_weights([one.portrait for one in photos], [one.mask for one in photos])
+    weighed = [replace(one, weight=weight) for one, weight in zip(photos, weights, strict=True)]
+    return _Found(weighed, [face for face, _ in faces], faces[0][1], notes)
 
 
 def _alone(model: PortraitModel[CodesT], file: Photo, face: Face, faces: list[Face]) -> Portrait:

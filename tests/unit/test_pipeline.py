@@ -326,12 +326,28 @@ def test_a_head_of_two_photos_is_taken_up_again_with_both(of_two):
     assert np.abs(again.texture.astype(int) - of_two.texture.astype(int)).mean() < 3
 
 
-@needs_photo_models
-def test_a_photo_without_a_face_among_several_is_named(photo, tmp_path):
+@pytest.fixture
+def meadow(tmp_path):
     path = tmp_path / "meadow.png"
     Image.fromarray(np.full((200, 200, 3), (90, 140, 60), np.uint8)).save(path)
+    return path
+
+
+@needs_photo_models
+def test_a_photo_without_a_face_is_left_out_with_a_note_where_another_shows_one(photo, meadow):
+    head = reconstruct([meadow, photo], DRAFT, silent)
+    left_out, instead = head.report["notes"][-2:]
+    assert left_out.startswith("meadow.png is left out. No face was found in meadow.png.")
+    assert instead == "astronaut.png is the main photo instead."
+    assert not head.record.more_photos and "photos" not in head.report
+
+
+@needs_photo_models
+def test_where_no_photo_shows_a_face_the_first_is_named(meadow, tmp_path):
+    sea = tmp_path / "sea.png"
+    Image.fromarray(np.full((200, 200, 3), (60, 90, 140), np.uint8)).save(sea)
     with pytest.raises(PhotoError, match=r"No face was found in meadow\.png"):
-        reconstruct([photo, path], DRAFT, silent)
+        reconstruct([meadow, sea], DRAFT, silent)
 
 
 def test_an_unknown_model_is_a_settings_error(photo):
