@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from mathutils.kdtree import KDTree
 
-from .sliders import mesh_of, slider_groups, slider_keys
+from .sliders import mesh_of, slider_groups, slider_keys, slider_values
 
 TEXTURE_KEY = "protome_texture"  # Marks the image that Protome made, whatever the user calls it.
 
@@ -60,10 +60,8 @@ def _shown_points(obj: bpy.types.Object) -> Points:
     """A surface with its sliders, which is what the new one replaces, or is like; object space."""
     basis = _key_points(obj.data.shape_keys.reference_key)
     points = basis.copy()
-    for group in slider_groups(obj):
-        for key in slider_keys(obj, group):
-            if not key.mute and key.value:
-                points += key.value * (_key_points(key) - basis)
+    for name, value in slider_values(obj).items():
+        points += value * (_key_points(obj.data.shape_keys.key_blocks[name]) - basis)
     return points
 
 

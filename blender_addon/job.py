@@ -22,7 +22,7 @@ from .errors import AddonError, HeadError, ProtocolError, WorkerEnded
 from .head import check_importer, frame_head, import_head, replace_surface, select_head
 from .preferences import places, preferences
 from .properties import OWN_METHOD, STARTER, model_names
-from .sliders import RECORD_KEY, is_head, move_sliders, moved_since
+from .sliders import RECORD_KEY, held_sliders, hold_sliders, is_head, move_sliders, moved_since
 
 BUSY_INTERVAL_S = 0.05
 READY_TIMEOUT_S = 60.0
@@ -338,9 +338,10 @@ def _finish_resynthesis(job: Job, output: Path) -> None:
     obj = _target(job)
     if obj is None:
         raise HeadError(f"{job.target} has changed or gone in the meantime, so its new surface was dropped.")
-    later = moved_since(obj, job.baked)
+    later, held = moved_since(obj, job.baked), held_sliders(obj, job.baked)
     lost = replace_surface(obj, output)
     move_sliders(obj, later)
+    hold_sliders(obj, held)
     session.last_head = obj.name
     _end_job(notice=f"Not carried over: {', '.join(lost)}. Undo brings it back." if lost else "")
     bpy.ops.ed.undo_push(message="Resynthesize Head")

@@ -124,7 +124,7 @@ class PROTOME_OT_remove_photo(bpy.types.Operator):
 
 
 class PROTOME_OT_resynthesize(bpy.types.Operator):
-    """Make the surface and texture anew with the sliders where they are now. Hand edits of the mesh are replaced"""  # noqa: D415
+    """Make the surface and texture anew with the sliders where they are now; animated ones go on moving it. Hand edits of the mesh are replaced"""  # noqa: D415, E501
 
     bl_idname = "protome.resynthesize"
     bl_label = "Resynthesize"

@@ -118,18 +118,61 @@ def slider_groups(obj: bpy.types.Object) -> list[str]:
 def slider_values(obj: bpy.types.Object) -> dict[str, float]:
     """Value by name, of every slider that is not at rest, and always of the photo's expression.
 
-    Muted keys count as at rest.
+    Muted keys count as at rest, and so do animated and driven ones: they go on moving whatever surface is under them.
     """
-    keys = _key_blocks(obj)
+    keys, animated = _key_blocks(obj), _animated(mesh_of(obj).shape_keys) - {PHOTO_EXPRESSION}
     values = {}
     for slider in head_summary(obj).sliders:
         key = keys.get(slider.name)
         if key is None:
             continue
-        value = 0.0 if key.mute else key.value
+        value = 0.0 if key.mute or key.name in animated else key.value
         if value != 0 or slider.name == PHOTO_EXPRESSION:
             values[slider.name] = _within(value, slider)
     return values
+
+
+def held_sliders(obj: bpy.types.Object, baked: dict[str, float]) -> dict[str, tuple[float, bool]]:
+    """Value and mute of the sliders that are muted, animated or driven, but for those that are baked in.
+
+    Args:
+        obj: A head.
+        baked: An earlier ``slider_values``.
+    """
+    keys, animated = _key_blocks(obj), _animated(mesh_of(obj).shape_keys) - {PHOTO_EXPRESSION}
+    names = [slider.name for slider in head_summary(obj).sliders if slider.name in keys and not baked.get(slider.name)]
+    return {name: (keys[name].value, keys[name].mute) for name in names if keys[name].mute or name in animated}
+
+
+def hold_sliders(obj: bpy.types.Object, held: dict[str, tuple[float, bool]]) -> None:
+    """Leave sliders as ``held_sliders`` found them; those that are not there are left out."""
+    keys = _key_blocks(obj)
+    for name in held.keys() & keys.keys():
+        keys[name].value, keys[name].mute = held[name]
+
+
+def _animated(keys: bpy.types.Key | None) -> set[str]:
+    """Names of the shape keys whose values an action, a strip or a driver moves."""
+    animation = keys.animation_data if keys else None
+    if keys is None or animation is None:
+        return set()
+    strips = [strip for track in animation.nla_tracks if not track.mute for strip in track.strips if not strip.mute]
+    curves = [*animation.drivers, *(curve for source in (animation, *strips) for curve in _curves(source))]
+    paths = {curve.data_path for curve in curves if not curve.mute}
+    return {key.name for key in keys.key_blocks if key.path_from_id("value") in paths}
+
+
+def _curves(source: bpy.types.AnimData | bpy.types.NlaStrip) -> Iterator[bpy.types.FCurve]:
+    """The curves of the action that is in use there."""
+    action = source.action
+    if action is None:
+        return
+    if not hasattr(action, "layers"):  # Before Blender 4.4.
+        yield from action.fcurves
+        return
+    for strip in (strip for layer in action.layers for strip in layer.strips):
+        bag = strip.channelbag(source.action_slot) if source.action_slot else None
+        yield from bag.fcurves if bag else ()
 
 
 def moved_since(obj: bpy.types.Object, earlier: dict[str, float]) -> dict[str, float]:

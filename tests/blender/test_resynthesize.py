@@ -182,12 +182,36 @@ def test_animation_and_drivers_of_the_sliders_go_on(head):
     variable = reader.variables.new()
     variable.targets[0].id_type, variable.targets[0].id = "KEY", head.data.shape_keys
     variable.targets[0].data_path = 'key_blocks["Smile"].value'
+    bpy.context.view_layer.update()
+    keys(head)["Jaw width"].value = 1
     bpy.ops.protome.resynthesize()
+    assert json.loads(head["protome_record"])["slider_values"] == {"Jaw width": 1}, "the others would be there twice"
+    assert keys(head)["Smile"].value == 1 and keys(head)["Age"].value == 1.25
     animation = head.data.shape_keys.animation_data
     assert animation.action and animation.drivers[0].driver.expression == "1.25"
     assert variable.targets[0].id == head.data.shape_keys
+    keys(head)["Smile"].value = 0
     bpy.context.scene.frame_set(1)
     assert keys(head)["Smile"].value == 1 and keys(head)["Age"].value == 1.25
+
+
+def test_a_slider_that_a_strip_moves_is_not_baked_unless_its_track_is_muted(addon, head):
+    for name in ("Smile", "Age"):
+        keys(head)[name].value = 1
+        keys(head)[name].keyframe_insert("value", frame=1)
+    animation = head.data.shape_keys.animation_data
+    animation.nla_tracks.new().strips.new("smiling", 1, animation.action)
+    animation.action = None
+    assert addon.sliders.slider_values(head) == {}
+    animation.nla_tracks[0].mute = True
+    assert addon.sliders.slider_values(head) == {"Smile": 1, "Age": 1}
+
+
+def test_muted_sliders_stay_muted_where_they_stand(head):
+    keys(head)["Smile"].value, keys(head)["Smile"].mute = 0.5, True
+    bpy.ops.protome.resynthesize()
+    assert keys(head)["Smile"].value == 0.5 and keys(head)["Smile"].mute
+    assert json.loads(head["protome_record"])["slider_values"] == {}
 
 
 def test_several_heads_keep_to_themselves(addon, head, photo):
