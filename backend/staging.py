@@ -12,6 +12,7 @@ from pathlib import Path
 from backend.errors import OutputError, SettingsError
 from backend.output import output_error
 
+LEAST_FREE_BYTES = 50_000_000  # About three heads of the usual size.
 Write = Callable[[Path], None]
 Stage = Callable[[Path, Write], None]
 
@@ -21,7 +22,7 @@ def check_output(path: Path, suffixes: Collection[str]) -> None:
 
     Raises:
         SettingsError: The suffix is not one of ``suffixes``.
-        OutputError: The folder does not exist or takes no files, or the path is a folder.
+        OutputError: The folder does not exist or takes no files, its disk is full, or the path is a folder.
     """
     if path.suffix.lower() not in suffixes:
         raise SettingsError(f"{path.name} must end in {' or '.join(suffixes)}.")
@@ -29,6 +30,8 @@ def check_output(path: Path, suffixes: Collection[str]) -> None:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         _make_staging_folder(path.parent).rmdir()
+        if shutil.disk_usage(path.parent).free < LEAST_FREE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         raise output_error(path, error) from error
 

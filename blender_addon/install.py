@@ -62,6 +62,11 @@ class Places:
         return self.user_folder / "times.json"
 
     @property
+    def kept_heads(self) -> Path:
+        """Folder of the heads that could not be brought in."""
+        return self.user_folder / "heads"
+
+    @property
     def setup_log(self) -> Path:
         """What the set-up writes to stderr."""
         return self.user_folder / "setup.log"

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import bpy
@@ -27,6 +28,7 @@ from .sliders import RECORD_KEY, held_sliders, hold_sliders, is_head, move_slide
 BUSY_INTERVAL_S = 0.05
 READY_TIMEOUT_S = 60.0
 CANCEL_TIMEOUT_S = 3.0
+HOW_TO_IMPORT = "File > Import > glTF 2.0 and Use as Protome Head bring it in."
 # Expected seconds of the starter and its own method on two processor cores, until a job of this session says better.
 EXPECTED_S = {"draft": 20.0, "balanced": 60.0, "best": 120.0}
 
@@ -337,7 +339,7 @@ def _finish_inversion(job: Job, output: Path) -> None:
 def _finish_resynthesis(job: Job, output: Path) -> None:
     obj = _target(job)
     if obj is None:
-        raise HeadError(f"{job.target} has changed or gone in the meantime, so its new surface was dropped.")
+        raise HeadError(f"{job.target} has changed or gone in the meantime, so it did not get its new surface.")
     later, held = moved_since(obj, job.baked), held_sliders(obj, job.baked)
     lost = replace_surface(obj, output)
     move_sliders(obj, later)
@@ -356,14 +358,29 @@ def _target(job: Job) -> bpy.types.Object | None:
 def _fail(message: str, *, worker_is_lost: bool = False) -> None:
     if worker_is_lost:
         stop_worker()
-    _end_job(notice="")
-    session.error = message
+    kept = _kept_head()
+    _end_job(notice="", kept=kept)
+    session.error = message if kept is None else f"{message} The head is kept in {kept}; {HOW_TO_IMPORT}"
 
 
-def _end_job(*, notice: str) -> None:
+def _kept_head() -> Path | None:
+    """Where the head is that has arrived and could not be brought in, out of Blender's temporary folder if possible."""
+    job = session.job
+    if not (job and job.output and job.output.is_file()):
+        return None
+    kept = places().kept_heads / f"{bpy.path.clean_name(job.title)} {datetime.now():%Y-%m-%d %H%M%S}.glb"
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(job.output, kept)
+    except OSError:
+        return job.output
+    return kept
+
+
+def _end_job(*, notice: str, kept: Path | None = None) -> None:
     job, session.job = session.job, None
     session.notice = notice
-    if job:
+    if job and (kept is None or kept != job.output):
         shutil.rmtree(job.folder, ignore_errors=True)
 
 

@@ -70,6 +70,7 @@ def addon(installed, fake_python, tmp_path, monkeypatch):
     new_file()
     bpy.context.preferences.addons[MODULE].preferences.python = str(fake_python)
     package = sys.modules[f"{MODULE}.blender_addon"]
+    monkeypatch.setattr(package.install.Places, "kept_heads", tmp_path / "kept")
     yield package
     package.job.stop()
     gc.collect()

@@ -3,6 +3,7 @@
 
 import json
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -193,7 +194,6 @@ def test_a_worker_that_ignores_cancel_is_ended(addon, photo):
         ("no face", "no face.png shows no face. Choose another photo."),
         ("crash", "The worker was killed, often for lack of memory. Close other programs, then try again."),
         ("garbage", "The worker wrote a line that is not JSON: b'Traceback'"),
-        ("broken", "Blender's glTF importer cannot read head.glb. Is the glTF add-on enabled?"),
     ],
 )
 def test_a_failure_is_one_sentence_and_leaves_the_scene_alone(addon, photo, head, name, message):
@@ -204,6 +204,26 @@ def test_a_failure_is_one_sentence_and_leaves_the_scene_alone(addon, photo, head
     assert everything() == before
     assert bpy.ops.protome.invert(filepath=photo("next")) == {"FINISHED"}
     assert addon.job.session.error == ""
+
+
+def test_a_head_that_blender_cannot_take_in_is_kept_as_a_file(addon, photo, tmp_path):
+    before = everything()
+    with pytest.raises(
+        RuntimeError, match=r"cannot read head\.glb.* The head is kept in .*broken .*\.glb; File > Import"
+    ):
+        bpy.ops.protome.invert(filepath=photo("broken"))
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert kept.read_bytes() == b"not a GLB" and str(kept) in addon.job.session.error
+    assert everything() == before and not addon.job.session.job
+
+
+def test_a_head_that_cannot_be_moved_either_stays_where_it_is(addon, photo, tmp_path):
+    (tmp_path / "kept").write_text("no folder can be made here")
+    with pytest.raises(RuntimeError, match="The head is kept in"):
+        bpy.ops.protome.invert(filepath=photo("broken"))
+    (kept,) = Path(bpy.app.tempdir).glob("protome-*/head.glb")
+    assert str(kept) in addon.job.session.error
+    shutil.rmtree(kept.parent)
 
 
 def test_a_photo_that_is_missing_is_refused_before_the_worker_starts(addon, tmp_path):

@@ -244,11 +244,13 @@ def test_a_head_renamed_during_the_job_is_found(addon, head):
     assert addon.job.session.error == "" and len(head.data.vertices) > 300
 
 
-def test_a_head_deleted_during_the_job_is_not_replaced_by_another(addon, head, photo):
+def test_a_head_deleted_during_the_job_is_not_replaced_by_another(addon, head, tmp_path):
     resynthesize_later(addon, head)
     bpy.data.objects.remove(head)
     pump(addon, lambda: not addon.job.session.job)
     assert addon.job.session.error.startswith("Zoë 1 has changed or gone") and not bpy.data.objects
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert kept.read_bytes()[:4] == b"glTF"
 
 
 def test_sliders_moved_during_the_job_stay_moved(addon, head):

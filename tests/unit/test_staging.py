@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import errno
 import os
+import shutil
 
 import pytest
 
@@ -98,3 +99,11 @@ def test_leftovers_of_this_process_are_removed_and_no_others(tmp_path):
     (tmp_path / f".protome-{os.getpid()}1-x").mkdir()
     remove_leftovers([tmp_path])
     assert [path.name for path in tmp_path.iterdir()] == [f".protome-{os.getpid()}1-x"]
+
+
+def test_a_disk_without_room_for_a_head_is_told_before_the_work(tmp_path, monkeypatch):
+    full = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: full)
+    with pytest.raises(OutputError, match="the disk is full") as caught:
+        check_output(tmp_path / "head.glb", [".glb"])
+    assert caught.value.code == "disk_full" and not list(tmp_path.iterdir())
