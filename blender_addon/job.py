@@ -48,7 +48,7 @@ class Job:
         target: Name of the head whose surface is replaced; empty where a head is made.
         record: The target's record when the job began.
         baked: The slider values that its new surface has in it.
-        confidence_note: How far the head that has arrived can be relied on, in words.
+        notes: What the worker has to say of the head that has arrived, and how far it can be relied on.
         took_s: Until the worker was done; the head may have to wait longer for the user.
     """
 
@@ -61,7 +61,7 @@ class Job:
     baked: dict[str, float] = field(default_factory=dict)
     progress: protocol.Progress | None = None
     output: Path | None = None
-    confidence_note: str = ""
+    notes: tuple[str, ...] = ()
     took_s: float = 0.0
     started_s: float = field(default_factory=time.monotonic)
     cancelled_s: float | None = None
@@ -75,7 +75,7 @@ class Session:
         models: What the worker last said it has.
         device: Where the worker computes; empty until torch is loaded.
         error: What went wrong, until the user dismisses it.
-        notice: What happened otherwise.
+        notice: What happened otherwise, a paragraph a line.
         last_head: Name of the object that the last job made or changed.
         measured_s: How long an inversion took in this session, by model, method and quality.
     """
@@ -297,13 +297,16 @@ def _take_news(event: protocol.Progress | protocol.Done | protocol.Failed, job: 
         _end_job(notice="Cancelled.")
     else:
         job.output, job.took_s = Path(str(event.result.get("output", ""))), time.monotonic() - job.started_s
-        job.confidence_note = _confidence_note(event.result.get("report"))
+        job.notes = _notes(event.result.get("report"))
 
 
-def _confidence_note(report: object) -> str:
-    """What the worker's report says on how far the head can be relied on; empty where it says nothing."""
-    note = report.get("confidence_note") if isinstance(report, dict) else None
-    return note if isinstance(note, str) else ""
+def _notes(report: object) -> tuple[str, ...]:
+    """The sentences of a worker's report."""
+    if not isinstance(report, dict):
+        return ()
+    notes = report.get("notes")
+    sentences = [*(notes if isinstance(notes, list) else ()), report.get("confidence_note")]
+    return tuple(sentence for sentence in sentences if isinstance(sentence, str) and sentence)
 
 
 def _finish_job() -> None:
@@ -332,7 +335,7 @@ def _finish_inversion(job: Job, output: Path) -> None:
     session.last_head = obj.name
     if job.kind:
         session.measured_s[job.kind] = job.took_s
-    _end_job(notice=job.confidence_note)
+    _end_job(notice="\n".join(job.notes))
     bpy.ops.ed.undo_push(message="Create Head")
 
 
@@ -345,7 +348,8 @@ def _finish_resynthesis(job: Job, output: Path) -> None:
     move_sliders(obj, later)
     hold_sliders(obj, held)
     session.last_head = obj.name
-    _end_job(notice=f"Not carried over: {', '.join(lost)}. Undo brings it back." if lost else "")
+    not_carried = [f"Not carried over: {', '.join(lost)}. Undo brings it back."] if lost else []
+    _end_job(notice="\n".join([*not_carried, *job.notes]))
     bpy.ops.ed.undo_push(message="Resynthesize Head")
 
 

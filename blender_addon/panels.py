@@ -108,7 +108,8 @@ def _draw_messages(layout: bpy.types.UILayout, context: bpy.types.Context) -> No
         row.operator("protome.dismiss", icon="X")
     elif session.notice:
         box = layout.box()
-        _draw_text(box, context, session.notice, icon="INFO")
+        for paragraph in session.notice.splitlines():
+            _draw_text(box, context, paragraph, icon="INFO")
         box.operator("protome.dismiss", icon="X")
 
 

@@ -19,6 +19,7 @@ import small_head
 
 REQUESTS = Path(os.environ.get("PROTOME_FAKE_REQUESTS", os.devnull))
 NOTE = os.environ.get("PROTOME_FAKE_NOTE")  # A report of a head without a face has none.
+NOTES = os.environ.get("PROTOME_FAKE_NOTES", "").splitlines()
 pending = bytearray()
 
 
@@ -109,7 +110,11 @@ def go_on_until_cancelled(number: int, *, stubborn: bool) -> None:
 
 def deliver(number: int, output: str, record: str, **options: object) -> None:
     Path(output).write_bytes(small_head.head_glb(record, **options))
-    say(id=number, event="done", result={"output": output, "report": {"seed": 0, "confidence_note": NOTE}})
+    say(
+        id=number,
+        event="done",
+        result={"output": output, "report": {"seed": 0, "notes": NOTES, "confidence_note": NOTE}},
+    )
 
 
 if __name__ == "__main__":

@@ -145,6 +145,18 @@ def test_the_confidence_stands_in_the_sidebar_until_it_is_dismissed(create, phot
     assert "Confidence" not in " ".join(create())
 
 
+def test_what_the_worker_notes_of_a_head_stands_in_the_sidebar(create, photo, monkeypatch):
+    notes = ["meadow.png is left out. No face was found in it.", "left.png is the main photo instead."]
+    monkeypatch.setenv("PROTOME_FAKE_NOTES", "\n".join(notes))
+    monkeypatch.setenv("PROTOME_FAKE_NOTE", "Confidence in the shape 0.62.")
+    bpy.ops.protome.invert(filepath=photo())
+    drawn = " ".join(create())
+    assert " ".join([*notes, "Confidence in the shape 0.62."]) in drawn
+    bpy.ops.protome.dismiss()
+    bpy.ops.protome.resynthesize()
+    assert notes[0] in " ".join(create())
+
+
 def test_the_active_head_s_sliders_by_group(addon, head):
     drawn = draw(addon.panels.PROTOME_PT_head)
     assert drawn == [
