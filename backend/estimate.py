@@ -11,7 +11,7 @@ import math
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -207,15 +207,19 @@ def keep(known: Knowledge) -> None:
 
 
 def _to_json(known: Knowledge) -> dict[str, Any]:
-    expected = {}
+    first, further = {}, {}
     for model in installed_models():
         for method in get_args(MethodName):
             for quality in get_args(Quality):
-                seconds = expected_s(known, Settings(model=model.name, method=method, quality=quality))
-                if seconds is not None:
-                    expected[f"{model.name}|{method}|{quality}"] = round(seconds, 1)
-    pace = {"refining": known.pace.refining, "other": known.pace.other}
-    return {"machine": known.machine, "pace": pace, "ratios": dict(known.ratios), "expected_s": expected}
+                settings = Settings(model=model.name, method=method, quality=quality)
+                one, two = (expected_s(known, settings, photos=photos) for photos in (1, 2))
+                if one is not None and two is not None:
+                    kind = f"{model.name}|{method}|{quality}"
+                    first[kind], further[kind] = round(one, 1), round(two - one, 1)
+    return {
+        "machine": known.machine, "pace": asdict(known.pace), "ratios": dict(known.ratios),
+        "expected_s": first, "further_photo_s": further,
+    }  # fmt: skip
 
 
 def read_knowledge(path: Path, device: str) -> Knowledge | None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -95,9 +96,15 @@ class Session:
 session = Session()
 
 
-def new_folder() -> Path:
-    """A temporary folder for one job's files."""
-    return Path(tempfile.mkdtemp(prefix="protome-", dir=bpy.app.tempdir or None))
+@contextmanager
+def new_folder() -> Iterator[Path]:
+    """A temporary folder for the files of one job, which is started inside; gone if that fails."""
+    folder = Path(tempfile.mkdtemp(prefix="protome-", dir=bpy.app.tempdir or None))
+    try:
+        yield folder
+    except (AddonError, OSError):
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def start_invert(photos: Sequence[Path], settings: dict[str, object], folder: Path) -> None:
@@ -119,16 +126,17 @@ def start_invert(photos: Sequence[Path], settings: dict[str, object], folder: Pa
     _start("invert", params, Job(0, photos[0].stem, folder, kind=None if others else kind))
 
 
-def expected_time_s(model: str, method: str, quality: str) -> float | None:
+def expected_time_s(model: str, method: str, quality: str, *, photos: int) -> float | None:
     """Seconds that an inversion will take: as in this session, as the worker has measured, or as is usual.
 
     None where nothing is known yet.
     """
     kind = (model, method, quality)
-    if kind in session.measured_s:
-        return session.measured_s[kind]
     usual_s = EXPECTED_S[quality] if (model, method) == (STARTER, OWN_METHOD) else None
-    return times.expected_s(places().times, preferences().device, kind) or usual_s
+    known_s, further_s = times.expected_s(places().times, preferences().device, kind) or (usual_s, usual_s)
+    first_s = session.measured_s.get(kind, known_s)
+    further_share = further_s / known_s if further_s and known_s else 1.0
+    return None if first_s is None else first_s * (1 + (photos - 1) * further_share)
 
 
 def start_resynthesize(

@@ -66,9 +66,10 @@ class PROTOME_OT_invert(bpy.types.Operator):
 
     def _start(self, context: bpy.types.Context) -> None:
         chosen = scene_settings(context.scene)
-        folder = job.new_folder()
-        photos = [photo_file(self.filepath)] if self.filepath else [chosen_photo(chosen, folder), *more_photos(chosen)]
-        job.start_invert(photos, self._settings(chosen), folder)
+        with job.new_folder() as folder:
+            one = [photo_file(self.filepath)] if self.filepath else []
+            photos = one or [chosen_photo(chosen, folder), *more_photos(chosen)]
+            job.start_invert(photos, self._settings(chosen), folder)
 
     def _settings(self, chosen: PROTOME_PG_settings) -> dict[str, object]:
         """The backend's settings: what was given here, the scene's choice otherwise."""
@@ -290,7 +291,8 @@ def _modified_s(path: Path) -> float:
 
 def _start_resynthesize(context: bpy.types.Context) -> None:
     obj = context.object
-    job.start_resynthesize(obj, slider_values(obj), recorded_settings(obj), job.new_folder())
+    with job.new_folder() as folder:
+        job.start_resynthesize(obj, slider_values(obj), recorded_settings(obj), folder)
 
 
 def _is_free(operator: type[bpy.types.Operator]) -> bool:

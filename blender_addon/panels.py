@@ -175,11 +175,12 @@ def _draw_choices(layout: bpy.types.UILayout, context: bpy.types.Context) -> Non
     column.prop(chosen, "quality")
     if chosen.model == STARTER:  # Other generators keep the photo's.
         column.prop(chosen, "expression")
-    expected_s = expected_time_s(chosen.model, chosen.method, chosen.quality)
+    photos = 1 + sum(1 for photo in chosen.more_photos if photo.path)
+    expected_s = expected_time_s(chosen.model, chosen.method, chosen.quality, photos=photos)
     takes = (
         "The first run will show how long it takes"
         if expected_s is None
-        else f"Takes about {duration_text(expected_s * (1 + len(chosen.more_photos)))}"
+        else f"Takes about {duration_text(expected_s)}"
     )
     column.label(text=takes, icon="TIME")
     model = next((model for model in session.models if model.name == chosen.model), None)

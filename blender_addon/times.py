@@ -9,8 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 
 
-def expected_s(path: Path, device: str, kind: tuple[str, str, str]) -> float | None:
-    """Seconds of a run; None where nothing is known, or the file is damaged. Cheap enough for a panel's ``draw``.
+def expected_s(path: Path, device: str, kind: tuple[str, str, str]) -> tuple[float, float] | None:
+    """Seconds of a run with one photo, and of each further one; cheap enough for a panel's ``draw``.
+
+    None where nothing is known, or the file is damaged.
 
     Args:
         path: What the worker writes.
@@ -25,12 +27,14 @@ def expected_s(path: Path, device: str, kind: tuple[str, str, str]) -> float | N
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path, _state: tuple[int, int], device: str) -> dict[str, float]:
+def _read(path: Path, _state: tuple[int, int], device: str) -> dict[str, tuple[float, float]]:
     """Seconds by kind, once for each time that the file is written."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        known = content["devices"][content["last"] if device == "auto" else device]["expected_s"]
-        return {kind: float(seconds) for kind, seconds in known.items() if _is_duration(seconds)}
+        known = content["devices"][content["last"] if device == "auto" else device]
+        further = known.get("further_photo_s", {})  # Files of earlier versions have none.
+        pairs = {kind: (first, further.get(kind)) for kind, first in known["expected_s"].items() if _is_duration(first)}
+        return {kind: (first, more if _is_duration(more) else first) for kind, (first, more) in pairs.items()}
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return {}
 

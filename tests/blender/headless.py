@@ -37,4 +37,5 @@ def pump(addon, until, timeout_s=20):
 
 def begin(addon, path):
     """Start a job the way the button does; without a window Blender would call ``execute``, which waits."""
-    addon.job.start_invert([Path(path)], {"quality": "balanced", "seed": 0}, addon.job.new_folder())
+    with addon.job.new_folder() as folder:
+        addon.job.start_invert([Path(path)], {"quality": "balanced", "seed": 0}, folder)

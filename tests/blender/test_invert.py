@@ -382,6 +382,16 @@ def test_disabling_the_add_on_ends_the_worker(addon, photo):
     new_file()
 
 
+def test_a_job_that_is_refused_leaves_no_temporary_files(addon, head):
+    before = set(Path(bpy.app.tempdir).glob("protome-*"))
+    addon.preferences.preferences().python = "/no/such/python"
+    addon.job.stop_worker()
+    for operator in (bpy.ops.protome.invert, bpy.ops.protome.resynthesize):
+        with pytest.raises(RuntimeError):
+            operator()
+    assert set(Path(bpy.app.tempdir).glob("protome-*")) == before
+
+
 def test_temporary_files_are_gone_after_a_job(addon, photo):
     before = set(Path(bpy.app.tempdir).glob("protome-*"))
     bpy.ops.protome.invert(filepath=photo())

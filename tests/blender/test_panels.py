@@ -48,10 +48,17 @@ def test_more_photos_are_listed_each_with_a_button_that_removes_it(create, photo
 def test_the_expected_time_is_what_the_worker_has_measured_on_this_machine(addon, create):
     path = addon.preferences.places().times
     path.parent.mkdir(parents=True, exist_ok=True)
-    cpu = {"expected_s": {"starter|protome|balanced": 41.2, "starter|protome|draft": "soon", "eg3d|pti|best": 600}}
+    cpu = {
+        "expected_s": {"starter|protome|balanced": 41.2, "starter|protome|draft": "soon", "eg3d|pti|best": 600},
+        "further_photo_s": {"starter|protome|balanced": 30.0, "eg3d|pti|best": "soon"},
+    }
     path.write_text(json.dumps({"version": 1, "last": "cpu", "devices": {"cpu": cpu}}))
     chosen = bpy.context.scene.protome
     assert "Takes about 41 s" in create()
+    chosen.more_photos.add().path = "left.png"
+    chosen.more_photos.add()  # A line without a photo counts nothing.
+    assert "Takes about 71 s" in create()
+    chosen.more_photos.clear()
     chosen.quality = "draft"
     assert "Takes about 20 s" in create()
     chosen.model, chosen.method, chosen.quality = "eg3d", "pti", "best"
@@ -106,7 +113,8 @@ def test_the_sidebar_is_drawn_again_only_when_it_shows_something_new(addon, phot
 
 
 def test_a_new_surface_is_told_from_a_new_head(addon, create, head):
-    addon.job.start_resynthesize(head, {}, {}, addon.job.new_folder())
+    with addon.job.new_folder() as folder:
+        addon.job.start_resynthesize(head, {}, {}, folder)
     assert create()[0] == "Resynthesizing Zoë 1"
 
 

@@ -14,7 +14,8 @@ def keys(obj):
 def resynthesize_later(addon, obj):
     """What the button does, without waiting."""
     values = addon.sliders.slider_values(obj)
-    addon.job.start_resynthesize(obj, values, {"faces": 1000}, addon.job.new_folder())
+    with addon.job.new_folder() as folder:
+        addon.job.start_resynthesize(obj, values, {"faces": 1000}, folder)
 
 
 def test_moving_a_slider_does_not_touch_the_worker(addon, head):

@@ -119,6 +119,9 @@ def test_the_file_has_the_times_to_show():
     content = json.loads(times_path().read_text())
     shown = content["devices"][content["last"]]["expected_s"]
     assert shown["starter|protome|best"] == pytest.approx(expected_s(known, Settings(quality="best")), abs=0.06)
+    further = content["devices"][content["last"]]["further_photo_s"]
+    three = expected_s(known, Settings(quality="best"), photos=3)
+    assert shown["starter|protome|best"] + 2 * further["starter|protome|best"] == pytest.approx(three, abs=0.2)
 
 
 @pytest.mark.parametrize(
