@@ -10,6 +10,8 @@ ProtomeError
 └── Cancelled         the user asked to stop
 """
 
+from pathlib import Path
+
 
 class ProtomeError(Exception):
     """An error that the user can act on.
@@ -30,6 +32,11 @@ class PhotoError(ProtomeError):
     """The picture cannot be read, or shows no usable face."""
 
     default_code = "photo"
+
+
+def missing_photo(path: Path) -> PhotoError:
+    """A photo's file is not there."""
+    return PhotoError(f"There is no file {path}. Check the path.", code="photo_missing")
 
 
 class ModelError(ProtomeError):

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args, runtime_checkable
 
 from backend import __version__
+from backend.catalogue import find_generator
 from backend.config import DeviceName, ExpressionName, MethodName, Quality, Settings
-from backend.errors import ModelError, ProtomeError, SettingsError
+from backend.errors import ModelError, ProtomeError, SettingsError, missing_photo
 from backend.progress import Progress, Report
 from backend.protocol import Invert, Params, Resynthesize, Sliders
 from backend.staging import check_keeps, check_output, staging
@@ -135,7 +136,7 @@ def invert_photo(
         request: What is wanted.
         report: Hears of the progress; may raise ``Cancelled``.
         load_pipeline: Called when the request is known to make sense.
-        announce: Hears how long it will take, before the work starts.
+        announce: Hears how long it will take, before the work starts; nothing where a photo or the model is missing.
 
     Returns:
         ``output``, the path written, and ``report``.
@@ -146,6 +147,8 @@ def invert_photo(
     settings = settings_from(request.settings)
     photos, output = [Path(photo) for photo in (request.photo, *request.more_photos)], Path(request.output)
     check_keeps(photos, _checked_results(request))
+    check_photos(photos)
+    find_generator(settings.model)
     report(Progress("start", 0.0, None))
     pipeline = load_pipeline()
     announce(pipeline.forecast(settings, len(photos)).sentence)
@@ -162,6 +165,17 @@ def invert_photo(
             stage(Path(request.report), lambda path: _write_json(path, content))
     pipeline.learn(settings, content["timings_s"], len(photos))
     return {"output": str(output), "report": content}
+
+
+def check_photos(photos: Sequence[Path]) -> None:
+    """Find out before seconds of loading whether the photos are there.
+
+    Raises:
+        PhotoError: One is not.
+    """
+    for photo in photos:
+        if not photo.exists():
+            raise missing_photo(photo)
 
 
 def resynthesize_head(request: Resynthesize, report: Report, *, load_pipeline: LoadPipeline) -> Result:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from backend.errors import PhotoError
+from backend.errors import PhotoError, missing_photo
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")  # Pillow counts the MPO files of some phones as JPEG.
 MAX_MEGAPIXELS = 100
@@ -88,7 +88,7 @@ def _read_file(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise PhotoError(f"There is no file {path}. Check the path.", code="photo_missing") from error
+        raise missing_photo(path) from error
     except OSError as error:
         raise PhotoError(
             f"{path} cannot be read: {error.strerror}. Check its permissions.", code="photo_unreadable"

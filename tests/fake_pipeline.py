@@ -32,7 +32,7 @@ def reconstruct(photo_paths: Sequence[Path], settings: Settings, report: Report,
     report(Progress("photo", 0.0, None))
     for photo_path in photo_paths:
         if not photo_path.is_file():
-            raise PhotoError(f"There is no file {photo_path.name}. Choose a photo.", code="no_file")
+            raise PhotoError(f"There is no file {photo_path.name}.", code="photo_missing")
         if "noface" in photo_path.stem:
             raise PhotoError(f"{photo_path.name} shows no face. Choose another photo.", code="no_face")
     name = photo_paths[0].stem

@@ -74,7 +74,7 @@ def test_libraries_do_not_litter(folder):
     ("arguments", "sentence"),
     [
         (["invert", "noface.png", "-o", "head.glb"], "noface.png shows no face. Choose another photo."),
-        (["invert", "nobody.png", "-o", "head.glb"], "There is no file nobody.png. Choose a photo."),
+        (["invert", "nobody.png", "-o", "head.glb"], "There is no file nobody.png. Check the path."),
         (["invert", "memory.png", "-o", "head.glb"], "The memory is not enough."),
         (["invert", "anna.png", "-o", "head.fbx"], "head.fbx must end in .glb or .obj or .ply."),
         (["invert", "anna.png", "-o", "nowhere/head.glb"], "nowhere/head.glb cannot be written"),

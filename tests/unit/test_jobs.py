@@ -89,6 +89,16 @@ def test_a_photo_that_a_result_would_replace_is_told_before_anything_is_loaded(t
             invert_photo(request, lambda progress: None, load_pipeline=raising(AssertionError("loaded")))
 
 
+@pytest.mark.parametrize(("name", "model", "error"), [("b.png", "starter", PhotoError), ("a.png", "x", SettingsError)])
+def test_a_missing_photo_or_model_is_told_before_anything_is_loaded(tmp_path, name, model, error):
+    (tmp_path / "a.png").write_bytes(b"a photo")
+    request = Invert(
+        str(tmp_path / "a.png"), str(tmp_path / "head.glb"), {"model": model}, None, None, [str(tmp_path / name)]
+    )
+    with pytest.raises(error, match="There is no"):
+        invert_photo(request, lambda progress: None, load_pipeline=raising(AssertionError("loaded")))
+
+
 def test_the_preview_never_takes_the_place_of_the_texture(tmp_path):
     request = Invert("anna.jpg", str(tmp_path / "head.obj"), {}, None, str(tmp_path / "head.png"))
     with pytest.raises(SettingsError, match=r"texture beside head\.obj"):
