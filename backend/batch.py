@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from backend import __version__
+from backend.catalogue import find_generator
 from backend.config import Settings
 from backend.errors import ProtomeError, SettingsError
 from backend.jobs import Failure, LoadPipeline, Result, attempt, invert_photo
@@ -34,19 +36,16 @@ class Item:
     """One photo, or the photos of one person, and where the results go.
 
     Args:
+        name: For people: where the photo, or the person's folder, lies in the batch's folder.
         photo: The main one.
         output: The head.
         more_photos: Of the same person.
     """
 
+    name: str
     photo: Path
     output: Path
     more_photos: tuple[Path, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return f"{self.photo.parent.name}/" if self.more_photos else self.photo.name
 
     @property
     def report(self) -> Path:
@@ -64,6 +63,7 @@ class Outcome:
         scores: Of the head, by name.
         failure: Why it failed.
         seconds: Spent on this photo in this run.
+        notes: Of the head's report, such as on photos that were left out.
     """
 
     item: Item
@@ -71,6 +71,7 @@ class Outcome:
     scores: dict[str, float]
     failure: Failure | None = None
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 def find_items(folder: Path, out: Path, *, suffix: str, is_recursive: bool) -> list[Item]:
@@ -98,7 +99,7 @@ def find_items(folder: Path, out: Path, *, suffix: str, is_recursive: bool) -> l
     for photo, name in zip(photos, names, strict=True):
         is_alone = counts[str(name).casefold()] == 1
         stem = name.name if is_alone else photo.name
-        items.append(Item(photo, out / name.parent / f"{stem}{suffix}"))
+        items.append(Item(str(photo.relative_to(folder)), photo, out / name.parent / f"{stem}{suffix}"))
     return items
 
 
@@ -116,10 +117,19 @@ def find_people(folder: Path, out: Path, *, suffix: str) -> list[Item]:
         people = [(person, sorted(_find_photos(person, is_recursive=False))) for person in inside]
     except OSError as error:
         raise SettingsError(f"The folder {folder} cannot be read: {error.strerror}.") from error
-    items = [Item(photos[0], out / f"{person.name}{suffix}", tuple(photos[1:])) for person, photos in people if photos]
+    items = [
+        Item(f"{person.name}/", photos[0], out / f"{person.name}{suffix}", tuple(photos[1:]))
+        for person, photos in people
+        if photos
+    ]
     if not items:
         raise SettingsError(f"{folder} holds no folder with photos ({', '.join(sorted(PHOTO_SUFFIXES))}).")
     return items
+
+
+def loose_photos(folder: Path) -> list[Path]:
+    """Photos beside the people's folders, of which ``find_people`` cannot tell whose they are."""
+    return sorted(_find_photos(folder, is_recursive=False))
 
 
 def run_batch(
@@ -130,6 +140,7 @@ def run_batch(
     load_pipeline: LoadPipeline,
     report_of: Callable[[int], Report],
     announce: Callable[[int, Outcome], None],
+    say: Callable[[str], None] = lambda _: None,
 ) -> list[Outcome]:
     """Invert each photo that is not done; the summary in ``out`` is rewritten after each.
 
@@ -140,22 +151,37 @@ def run_batch(
         load_pipeline: Quick after its first call.
         report_of: The report that gets a photo's progress.
         announce: Gets each photo's outcome.
+        say: Hears how long it will take, before the work starts.
 
     Raises:
         OutputError: A folder cannot be made or the summary cannot be written.
         ProtomeError: A photo failed for a reason that all others share.
     """
+    earlier = [_earlier_outcome(item, settings) for item in items]
+    if missing := [item for item, outcome in zip(items, earlier, strict=True) if outcome is None]:
+        say(f"{len(missing)} of {len(items)} to do. {_forecast(missing, settings, load_pipeline)}".rstrip())
     outcomes: list[Outcome] = []
-    for number, item in enumerate(items, start=1):
+    for number, (item, done) in enumerate(zip(items, earlier, strict=True), start=1):
         make_folder(item.output.parent)
         start_s = time.perf_counter()
-        outcome = _earlier_outcome(item, settings) or _invert(item, settings, load_pipeline, report_of(number))
+        outcome = done or _invert(item, settings, load_pipeline, report_of(number))
         outcomes.append(replace(outcome, seconds=time.perf_counter() - start_s))
         write_output(out / SUMMARY, _summary(outcomes))
         announce(number, outcomes[-1])
         if outcome.failure and outcome.failure.code in SHARED_REASONS:
             raise ProtomeError(outcome.failure.message, code=outcome.failure.code)
     return outcomes
+
+
+def _forecast(items: list[Item], settings: Settings, load_pipeline: LoadPipeline) -> str:
+    """How long the items will take, in words; empty where something is missing, which the first of them tells."""
+    try:
+        pipeline = load_pipeline()
+        forecasts = [pipeline.forecast(settings, 1 + len(item.more_photos)) for item in items]
+    except ProtomeError:
+        return ""
+    seconds = [forecast.seconds for forecast in forecasts]
+    return replace(forecasts[0], seconds=None if None in seconds else sum(filter(None, seconds))).sentence
 
 
 def _find_photos(folder: Path, *, is_recursive: bool) -> Iterator[Path]:
@@ -166,7 +192,7 @@ def _find_photos(folder: Path, *, is_recursive: bool) -> Iterator[Path]:
 
 
 def _earlier_outcome(item: Item, settings: Settings) -> Outcome | None:
-    """The outcome of an earlier run with the same photo and settings, if its output is still there."""
+    """What an earlier run made of the same photo by the same settings, weights and version, if it is still there."""
     from backend.head import photos_sha256
 
     if not item.output.is_file():
@@ -178,9 +204,19 @@ def _earlier_outcome(item: Item, settings: Settings) -> Outcome | None:
         return None
     if not isinstance(content, dict) or content.get("photo_sha256") != photo_sha256:
         return None
+    if content.get("version") != __version__ or not _is_of_model(content.get("model"), settings.model):
+        return None
     if not _are_same_but_for_device(content.get("settings"), asdict(settings)):
         return None
-    return Outcome(item, "skipped", _scores(content))
+    return Outcome(item, "skipped", _scores(content), notes=_notes(content))
+
+
+def _is_of_model(generator: Any, name: str) -> bool:
+    """Whether a head was made by the weights that are installed under a name now."""
+    try:
+        return isinstance(generator, dict) and generator.get("id") == find_generator(name).metadata.get("id")
+    except ProtomeError:
+        return False
 
 
 def _sha256(photo: Path) -> str:
@@ -202,7 +238,7 @@ def _invert(item: Item, settings: Settings, load_pipeline: LoadPipeline, report:
     result = attempt(job)
     if isinstance(result, Failure):
         return Outcome(item, "failed", {}, failure=result)
-    return Outcome(item, "done", _scores(result["report"]))
+    return Outcome(item, "done", _scores(result["report"]), notes=_notes(result["report"]))
 
 
 def _scores(content: Any) -> dict[str, float]:
@@ -212,16 +248,22 @@ def _scores(content: Any) -> dict[str, float]:
     return {name: value for name, value in scores.items() if isinstance(value, int | float)}
 
 
+def _notes(content: Any) -> tuple[str, ...]:
+    notes = content.get("notes")
+    return tuple(map(str, notes)) if isinstance(notes, list) else ()
+
+
 def _summary(outcomes: list[Outcome]) -> bytes:
     """The outcomes as CSV, UTF-8 with a mark by which spreadsheets know it."""
     names = sorted({name for outcome in outcomes for name in outcome.scores})
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(["photo", "status", "output", "seconds", *names, "reason"])
+    writer.writerow(["photo", "status", "output", "seconds", *names, "reason", "notes"])
     for outcome in outcomes:
         failure = outcome.failure
         output = "" if failure else outcome.item.output
         scores = [outcome.scores.get(name, "") for name in names]
         reason = failure.message if failure else ""
-        writer.writerow([outcome.item.photo, outcome.status, output, f"{outcome.seconds:.2f}", *scores, reason])
+        spent, notes = f"{outcome.seconds:.2f}", " ".join(outcome.notes)
+        writer.writerow([outcome.item.photo, outcome.status, output, spent, *scores, reason, notes])
     return text.getvalue().encode("utf-8-sig", "backslashreplace")

@@ -267,11 +267,16 @@ def _batch(options: argparse.Namespace) -> int:
     settings = jobs.settings_from(_settings(options))
     out = Path(options.out)
     suffix = f".{options.format}"
+    loose = []
     if options.people:
         items = batch.find_people(Path(options.folder), out, suffix=suffix)
+        loose = batch.loose_photos(Path(options.folder))
     else:
         items = batch.find_items(Path(options.folder), out, suffix=suffix, is_recursive=options.recursive)
     with quiet_console() as console:
+        if loose:
+            names = ", ".join(photo.name for photo in loose)
+            console.say(f"Left out: {names}. Put each photo into the folder of its person.")
 
         def announce(number: int, outcome: batch.Outcome) -> None:
             _announce(console, f"{number} of {len(items)}", outcome)
@@ -286,6 +291,7 @@ def _batch(options: argparse.Namespace) -> int:
                 load_pipeline=jobs.load_pipeline,
                 report_of=lambda number: console.report(options.progress, number),
                 announce=announce,
+                say=console.say,
             )
 
         outcomes = jobs.attempt(run)

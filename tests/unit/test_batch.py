@@ -10,13 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from backend.batch import SUMMARY, find_items, find_people, run_batch
+from backend.batch import SUMMARY, find_items, find_people, loose_photos, run_batch
+from backend.catalogue import Installed
 from backend.config import Settings
 from backend.errors import ModelError, OutputError, ProtomeError, SettingsError
 from tests import fake_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = Settings()
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch):
+    """What the fake pipeline makes heads with."""
+    metadata = {"id": "fake"}
+    monkeypatch.setattr("backend.batch.find_generator", lambda name: Installed(name, Path("fake"), metadata))
+    return metadata
 
 
 @pytest.fixture
@@ -40,7 +49,11 @@ def outputs(folder, out, **options):
     return [item.output.relative_to(out).as_posix() for item in items_of(folder, out, **options)]
 
 
-def run(folder, out, settings=SETTINGS, *, announce=lambda number, outcome: None, load_pipeline=lambda: fake_pipeline):
+def silent(*_):
+    pass
+
+
+def run(folder, out, settings=SETTINGS, *, announce=silent, load_pipeline=lambda: fake_pipeline, say=silent):
     return run_batch(
         items_of(folder, out),
         out,
@@ -48,6 +61,7 @@ def run(folder, out, settings=SETTINGS, *, announce=lambda number, outcome: None
         load_pipeline=load_pipeline,
         report_of=lambda number: lambda progress: None,
         announce=announce,
+        say=say,
     )
 
 
@@ -72,6 +86,7 @@ def test_no_two_photos_share_an_output(photos, tmp_path):
     add(photos, "a.png", "A.jpg", "b.c.png", "b.png", "sub/a.png")
     out = tmp_path / "out"
     assert outputs(photos, out, is_recursive=True) == ["A.jpg.glb", "a.png.glb", "b.c.glb", "b.glb", "sub/a.glb"]
+    assert [item.name for item in items_of(photos, out, is_recursive=True)][-1] == str(Path("sub", "a.png"))
     reports = [item.report.name for item in items_of(photos, out)]
     assert reports == ["A.jpg.json", "a.png.json", "b.c.json", "b.json"]
 
@@ -123,6 +138,30 @@ def test_only_what_has_changed_is_done_again(photos, tmp_path):
     assert (out / "e.glb").stat().st_mtime_ns == times[out / "e.glb"]
     assert {status for _, status in statuses(run(photos, out, Settings(seed=1)))} == {"done"}
     assert {status for _, status in statuses(run(photos, out, Settings(seed=1)))} == {"skipped"}
+
+
+def test_heads_of_other_weights_or_of_another_version_are_made_again(photos, tmp_path, installed, monkeypatch):
+    add(photos, "a.png")
+    out = tmp_path / "out"
+    assert [outcome.status for outcome in run(photos, out) + run(photos, out)] == ["done", "skipped"]
+    installed["id"] = "others"
+    assert run(photos, out)[0].status == "done"
+    installed["id"] = "fake"
+    monkeypatch.setattr("backend.batch.__version__", "99")
+    assert run(photos, out)[0].status == "done"
+
+
+def test_before_the_work_it_says_how_long_what_is_left_will_take(photos, tmp_path):
+    add(photos, "a.png", "b.png", "c.png")
+    out, said = tmp_path / "out", []
+    run(photos, out, say=said.append)
+    (out / "b.glb").unlink()
+    run(photos, out, say=said.append)
+    run(photos, out, say=said.append)
+    assert said == [
+        "3 of 3 to do. This takes about 37 s on this machine (2 CPU threads).",
+        "1 of 3 to do. This takes about 12 s on this machine (2 CPU threads).",
+    ]
 
 
 def test_summary_is_whole_after_each_photo(photos, tmp_path):
@@ -222,7 +261,8 @@ def test_each_folder_is_a_person(photos, tmp_path):
     anna, zoe = find_people(photos, tmp_path / "out", suffix=".ply")
     assert (anna.photo.name, anna.more_photos, anna.output) == ("1.png", (), tmp_path / "out" / "Anna.ply")
     assert (zoe.photo.name, [photo.name for photo in zoe.more_photos]) == ("a.jpg", ["b.png"])
-    assert zoe.output.name == "Zoë.ply" and zoe.name == "Zoë/"
+    assert zoe.output.name == "Zoë.ply" and (anna.name, zoe.name) == ("Anna/", "Zoë/")
+    assert [photo.name for photo in loose_photos(photos)] == ["alone.png"]
     with pytest.raises(SettingsError, match="no folder with photos"):
         find_people(photos / "Zoë", tmp_path / "out", suffix=".glb")
 
