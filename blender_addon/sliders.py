@@ -157,7 +157,8 @@ def _animated(keys: bpy.types.Key | None) -> set[str]:
     if keys is None or animation is None:
         return set()
     strips = [strip for track in animation.nla_tracks if not track.mute for strip in track.strips if not strip.mute]
-    curves = [*animation.drivers, *(curve for source in (animation, *strips) for curve in _curves(source))]
+    sources: list[bpy.types.AnimData | bpy.types.NlaStrip] = [animation, *strips]
+    curves = [*animation.drivers, *(curve for source in sources for curve in _curves(source))]
     paths = {curve.data_path for curve in curves if not curve.mute}
     return {key.name for key in keys.key_blocks if key.path_from_id("value") in paths}
 
