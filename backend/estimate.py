@@ -43,7 +43,10 @@ STEP_COSTS: dict[MethodName, tuple[float, float]] = {
     "e3dge": (0.0, 0.0), "triplanenet": (0.0, 0.0), "protome": (0.5, 1.5),
 }  # fmt: skip
 OTHER_STEPS = 4.0  # What stands beside the steps: the encoder's pass, the pictures at the end.
-PER_PHOTO = ("photo", "face", "fit", "texture")  # Stages that take longer for several photos of one person.
+# What each further photo of a person costs, in costs of the first, as the reports of `protome invert` with three photos
+# and with one have it: by stage and, for the starter's own refinement, by quality. Other methods see all at each step.
+FURTHER_PHOTO: dict[str, float] = {"photo": 1.0, "face": 1.0, "fit": 0.5, "texture": 0.4, "likeness": 0.6}
+FURTHER_REFINE: dict[Quality, float] = {"draft": 0.2, "balanced": 0.9, "best": 0.9}
 NEWEST_SHARE = 0.5  # Of the last run in what is known of a stage.
 MOST_RATIO = 100.0
 
@@ -176,9 +179,11 @@ def _key(stage: str, settings: Settings) -> str:
 
 def _work_s(pace: Pace, stage: str, settings: Settings, device: str, photos: int) -> float:
     """Seconds of a stage here, by the pace alone."""
+    further = photos - 1
     if stage == REFINE:
-        return pace.refining * photos * _refine_s(settings, device)
-    seconds = STAGES_S[stage] * (photos if stage in PER_PHOTO else 1)
+        share = FURTHER_REFINE[settings.quality] if _is_own(settings) else 1.0
+        return pace.refining * (1 + further * share) * _refine_s(settings, device)
+    seconds = STAGES_S[stage] * (1 + further * FURTHER_PHOTO.get(stage, 0.0))
     if stage == "texture":
         seconds *= (settings.texture_px / 2048) ** 2
     if stage in ("unwrap", "sliders"):
@@ -186,8 +191,13 @@ def _work_s(pace: Pace, stage: str, settings: Settings, device: str, photos: int
     return pace.other * seconds
 
 
+def _is_own(settings: Settings) -> bool:
+    """Whether the starter's own refinement is meant."""
+    return settings.model == STARTER and settings.method == "protome"
+
+
 def _refine_s(settings: Settings, device: str) -> float:
-    if settings.model == STARTER and settings.method == "protome":
+    if _is_own(settings):
         return REFINE_S[settings.quality]
     budget = budget_for(settings.method, settings.quality, device, is_light=settings.model == STARTER)
     on_codes, on_planes = STEP_COSTS[settings.method]

@@ -42,6 +42,16 @@ def test_better_quality_larger_texture_and_more_photos_take_longer():
     assert expected_s(NEW, Settings(), photos=3) > 2 * balanced
 
 
+def test_a_further_photo_costs_what_its_stages_cost_and_a_draft_little():
+    one, two, three = (expected_s(NEW, Settings(quality="draft"), photos=photos) for photos in (1, 2, 3))
+    assert three - two == pytest.approx(two - one)
+    assert 0 < two - one < 0.5 * one
+    only_once = {"model", "surface", "unwrap", "sliders", "write"}
+    for stage in STAGES_S:
+        alone, together = (estimate._work_s(NEW.pace, stage, Settings(), "cpu", photos) for photos in (1, 3))
+        assert (together == alone) == (stage in only_once)
+
+
 def test_after_a_run_the_same_run_is_expected_to_take_as_long():
     settings = Settings(quality="draft")
     spent = timings(NEW, settings, 1.7, refine=100.0)
