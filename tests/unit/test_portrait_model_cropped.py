@@ -97,9 +97,10 @@ def test_a_model_of_cats_is_opened_as_one(home):
 def test_a_square_picture_is_taken_whole_without_looking_for_faces(monkeypatch):
     monkeypatch.setattr(pipeline, "detect_face_among", None)
     monkeypatch.setattr(pipeline, "segment_head", None)
-    (found,), faces = pipeline._find(cropped(), [photo()], Settings())
-    portrait, mask = found.portrait, found.mask
-    assert faces == [] and portrait.image.shape == (1, 3, PORTRAIT_PX, PORTRAIT_PX) and len(portrait.landmarks) == 0
+    found = pipeline._find(cropped(), [photo()], Settings())
+    portrait, mask = found.photos[0].portrait, found.photos[0].mask
+    assert found.faces == found.among == []
+    assert portrait.image.shape == (1, 3, PORTRAIT_PX, PORTRAIT_PX) and len(portrait.landmarks) == 0
     assert mask.min() == 1 and portrait.coverage.min() == 1
     back = ((portrait.image[0, :, 256, 256] + 1) * 127.5).round().numpy()
     assert np.abs(back - photo().pixels[46:50, 46:50].reshape(-1, 3)).min(0).max() < 120
