@@ -174,8 +174,12 @@ def check_photos(photos: Sequence[Path]) -> None:
         PhotoError: One is not.
     """
     for photo in photos:
-        if not photo.exists():
-            raise missing_photo(photo)
+        try:
+            photo.stat()
+        except FileNotFoundError as error:
+            raise missing_photo(photo) from error
+        except OSError:
+            continue  # Reading it will say what is wrong.
 
 
 def resynthesize_head(request: Resynthesize, report: Report, *, load_pipeline: LoadPipeline) -> Result:
