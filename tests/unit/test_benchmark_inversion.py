@@ -26,8 +26,8 @@ from backend.inversion.refine import RefineConfig
 from backend.portrait_model.contract import Fit, PersonPhoto
 from backend.portrait_model.starter import StarterModel
 from benchmarks import inversion
+from tests.ball_person import ball_truth
 from tests.small_starter import AXES, egg_distance, front_points, small_starter
-from tests.unit.test_evaluation_truth import truth
 
 CAMERA = look_at_camera(yaw_deg=20, pitch_deg=0, distance=1.2, focal=3.6)
 PX = 128
@@ -77,7 +77,7 @@ def prepared(bench, photo):
 
 @pytest.fixture(scope="module")
 def measured(bench, prepared):
-    known = KnownPhoto(KnownPerson(truth()), truth())
+    known = KnownPhoto(KnownPerson(ball_truth()), ball_truth())
     return invert_head(bench, Entry("protome", "balanced"), prepared, known)
 
 
@@ -96,7 +96,7 @@ def test_the_brought_head_is_about_as_large_as_the_truth(measured):
 
 
 def test_unseen_views_are_those_that_no_photo_shows():
-    alone = KnownPhoto(KnownPerson(truth()), truth())
+    alone = KnownPhoto(KnownPerson(ball_truth()), ball_truth())
     assert alone.unseen == [-30, 30, -60, 60]
     assert KnownPhoto(alone.person, alone.truth, (30.0, -30.0)).unseen == [-60, 60]
 
@@ -135,8 +135,8 @@ def test_the_template_is_brought_to_the_truth_once_for_all_methods(bench, prepar
     monkeypatch.setattr("backend.evaluation.inversion_bench.template_similarity", place)
     fresh = InversionBench(bench.model, 0, bench.source)
     codes = prepared.fit.codes[0]
-    fresh.to_truth(truth(), codes)
-    fresh.to_truth(truth(), codes)
+    fresh.to_truth(ball_truth(), codes)
+    fresh.to_truth(ball_truth(), codes)
     assert len(asked) == 1
 
 
