@@ -18,6 +18,7 @@ from backend.training.e3dge_examples import UNLIT, example, lit, view_normals, v
 from backend.training.e3dge_pairs import make_pairs
 from backend.training.e3dge_samples import SamplePlan, draw_description, draw_expression
 from backend.training.light import linear_from_bytes
+from tests.resumed import check_resumes
 from tests.small_samples import SIZE, face_starter, samples_of, small_sizes, space_of
 from tests.small_starter import AXES
 
@@ -129,22 +130,12 @@ def test_an_example_holds_what_the_encoder_sees(samples):
 def test_a_run_taken_up_again_ends_bit_for_bit_where_an_unbroken_one_does(
     stage, starter, space, samples, pairs, tmp_path
 ):
-    def trainer(name):
+    def trainer(folder):
         if stage == "global":
-            return global_trainer(starter, space, samples, tmp_path / name)
-        return detail_trainer(starter, pairs, tmp_path / name)
+            return global_trainer(starter, space, samples, folder)
+        return detail_trainer(starter, pairs, folder)
 
-    whole, broken = trainer("whole"), trainer("broken")
-    whole.run()
-    broken.run(until=2)
-    torch.rand(3)
-    again = trainer("broken")
-    again.resume()
-    assert again.step == 2
-    again.run()
-    for name, value in whole.network.state_dict().items():
-        assert torch.equal(value, again.network.state_dict()[name])
-        assert torch.equal(whole.average[name], again.average[name])
+    check_resumes(trainer, tmp_path)
 
 
 def test_one_head_is_learnt_by_heart(starter, space, samples, tmp_path):

@@ -8,6 +8,7 @@ import torch
 from backend.errors import ModelError
 from backend.training.encoder_run import EncoderRun
 from backend.training.run import RunConfig
+from tests.resumed import check_resumes
 
 CONFIG = RunConfig(steps=6, learning_rate=0.1, warmup_steps=1)
 
@@ -27,17 +28,7 @@ class Line(EncoderRun[torch.nn.Linear]):
 
 
 def test_taken_up_again_it_ends_bit_for_bit_where_an_unbroken_one_does(tmp_path):
-    whole, broken = Line(tmp_path / "whole"), Line(tmp_path / "broken")
-    whole.run()
-    broken.run(until=2)
-    torch.rand(3)
-    again = Line(tmp_path / "broken")
-    again.resume()
-    assert again.step == 2
-    again.run()
-    for name, value in whole.network.state_dict().items():
-        assert torch.equal(value, again.network.state_dict()[name])
-        assert torch.equal(whole.average[name], again.average[name])
+    check_resumes(Line, tmp_path)
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
