@@ -12,6 +12,7 @@ from backend import estimate
 from backend.alignment import Portrait
 from backend.camera import Camera
 from backend.config import Settings
+from backend.device import choose_device
 from backend.errors import PhotoError
 from backend.head import PHOTO_EXPRESSION, Head, HeadRecord, MorphTarget, photos_sha256
 from backend.inversion.confidence import Evidence, clearest, confidence, confidence_sentence, gather_evidence
@@ -277,7 +278,7 @@ def _complete(
         "mesh": mesh_quality(finished.mesh),
         "model": record.generator,
         "notes": finished.notes,
-        "device": settings.device,
+        "device": choose_device(settings.device).type,
         "seed": record.seed,
     }
     return Head(finished.mesh, finished.texture, finished.morph_targets, record, finished.metres_per_unit, report)

@@ -77,7 +77,8 @@ def told():
 
 @pytest.fixture(scope="module")
 def head(photo, told):
-    return reconstruct([photo], replace(DRAFT, quality="balanced", seed=3, expression="photo"), told.append)
+    settings = replace(DRAFT, quality="balanced", seed=3, expression="photo", device="auto")
+    return reconstruct([photo], settings, told.append)
 
 
 def mesh_is_sound(mesh, texture):
@@ -94,6 +95,7 @@ def test_a_photo_becomes_a_head(head):
     assert report["mesh"]["watertight"] and report["mesh"]["manifold"] and report["mesh"]["faces"] <= 3000
     assert len(report["faces"]) == 1 and report["faces"][0]["score"] > 0.5
     assert report["model"]["id"] == "small-1" and report["seed"] == 3
+    assert report["device"] in ("cpu", "cuda", "mps")  # The one that was used, not the choice.
     assert {"identity_0", "landmark_mm", "color", "silhouette"} <= set(report["scores"])
     assert np.ptp(head.mesh.vertices, axis=0) == pytest.approx(2 * AXES, abs=0.05)
     assert head.metres_per_unit == 1.0
